@@ -81,14 +81,29 @@ static __always_inline struct fim_inflight *fim_op_lookup_by_name(__u64 frame, _
 	return op;
 }
 
+/*
+ * Whether a call by name is over whose object was seen, and whose return was not. A call by descriptor that
+ * follows has the path of a file, and not the one that the lookup of the name filled in. `path` is NULL
+ * where the kernel passes on the dentry alone.
+ */
+static __always_inline int fim_is_left(struct fim_inflight *op, struct path *path, struct dentry *dentry)
+{
+	struct path *out = fim_found_of(op, 0)->out;
+
+	if (op->nested || op->state == FIM_ENTERED || !out)
+		return 0;
+	return path ? path != out : BPF_CORE_READ(out, dentry) != dentry;
+}
+
 /* Enters an operation, or goes on with that of a call by name, and starts its record. NULL: no record. */
 static __always_inline struct fim_inflight *fim_op_enter_object(void *ctx, __u32 family, __u32 point,
-								__u32 type, __u32 flags, __u32 mode)
+								__u32 type, __u32 flags, __u32 mode,
+								struct path *path, struct dentry *dentry)
 {
 	__u64 frame = fim_frame(ctx, family);
 	struct fim_inflight *op = fim_op_lookup_by_name(frame, type);
 
-	if (op) {
+	if (op && !fim_is_left(op, path, dentry)) {
 		if (op->nested || op->state != FIM_ENTERED)
 			return NULL;
 	} else {
@@ -118,10 +133,12 @@ static __always_inline int fim_op_judge_path(void *ctx, __u32 family, struct fim
 #define FIM_PATH_POINT(name, point, type, mode)                                                              \
 	static __always_inline int name##_enter(void *ctx, __u32 family)                                     \
 	{                                                                                                    \
-		struct fim_inflight *op = fim_op_enter_object(ctx, family, point, type, 0, mode);            \
+		struct path *path = (void *)fim_arg(ctx, family, 0);                                         \
+		struct fim_inflight *op =                                                                    \
+			fim_op_enter_object(ctx, family, point, type, 0, mode, path, NULL);                  \
                                                                                                              \
 		if (op)                                                                                      \
-			fim_op_judge_path(ctx, family, op, (void *)fim_arg(ctx, family, 0));                 \
+			fim_op_judge_path(ctx, family, op, path);                                            \
 		return 0;                                                                                    \
 	}                                                                                                    \
 	FIM_SHORT_EXIT(name, point)
@@ -178,7 +195,8 @@ FIM_EXIT(chown_path, FIM_AT_CHOWN_PATH)
 /* chown_common(struct path *path, uid_t user, gid_t group) */
 static __always_inline int chown_enter(void *ctx, __u32 family)
 {
-	struct fim_inflight *op = fim_op_enter_object(ctx, family, FIM_AT_CHOWN, FIM_CHOWN, 0, 0);
+	struct path *path = (void *)fim_arg(ctx, family, 0);
+	struct fim_inflight *op = fim_op_enter_object(ctx, family, FIM_AT_CHOWN, FIM_CHOWN, 0, 0, path, NULL);
 	struct fim_slot *slot;
 
 	if (!op)
@@ -188,7 +206,7 @@ static __always_inline int chown_enter(void *ctx, __u32 family)
 		return 0;
 	slot->event.new_uid = fim_arg(ctx, family, 1);
 	slot->event.new_gid = fim_arg(ctx, family, 2);
-	return fim_op_judge_path(ctx, family, op, (void *)fim_arg(ctx, family, 0));
+	return fim_op_judge_path(ctx, family, op, path);
 }
 FIM_SHORT_EXIT(chown, FIM_AT_CHOWN)
 
@@ -209,7 +227,7 @@ static __always_inline int ftruncate_enter(void *ctx, __u32 family)
 		return 0;
 	}
 	path = (void *)first + bpf_core_field_offset(struct file, f_path);
-	op = fim_op_enter_object(ctx, family, FIM_AT_FTRUNCATE, FIM_TRUNCATE, 0, 0);
+	op = fim_op_enter_object(ctx, family, FIM_AT_FTRUNCATE, FIM_TRUNCATE, 0, 0, path, NULL);
 	return op ? fim_op_judge_path(ctx, family, op, path) : 0;
 }
 
@@ -411,7 +429,7 @@ static __always_inline int fim_op_enter_noted(void *ctx, __u32 family, __u32 poi
 		fim_xattr_lost(type);
 		return fim_op_below(ctx, family, point);
 	}
-	op = fim_op_enter_object(ctx, family, point, type, flags, 0);
+	op = fim_op_enter_object(ctx, family, point, type, flags, 0, NULL, dentry);
 	return op ? fim_op_judge(ctx, family, op, &object) : 0;
 }
 

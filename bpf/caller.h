@@ -6,6 +6,7 @@
 #include "kernel.h"
 
 #define FIM_CALLS     512 /* numbers of native calls; 32-bit ones follow */
+#define FIM_NO_CALL   (2 * FIM_CALLS)
 #define FIM_X32	      0x40000000
 #define FIM_TS_COMPAT 2 /* arch/x86/include/asm/thread_info.h */
 
@@ -45,9 +46,17 @@ static __always_inline __u32 fim_call_number(long id)
 	__u32 number = (__u32)id & ~FIM_X32;
 
 	if (number >= FIM_CALLS)
-		return 2 * FIM_CALLS;
+		return FIM_NO_CALL;
 	return fim_is_compat_call() ? FIM_CALLS + number : number;
 }
+
+#if defined(__TARGET_ARCH_x86) || defined(__x86_64__)
+#define FIM_OPEN_BY_HANDLE   304
+#define FIM_OPEN_BY_HANDLE32 (FIM_CALLS + 342)
+#else
+#define FIM_OPEN_BY_HANDLE   265
+#define FIM_OPEN_BY_HANDLE32 FIM_OPEN_BY_HANDLE /* none is known */
+#endif
 
 #if defined(__TARGET_ARCH_x86) || defined(__x86_64__)
 #define FIM_STACK 16384 /* bytes of a thread's stack in the kernel; twice as many with KASAN */
@@ -75,6 +84,12 @@ static __always_inline struct pt_regs *fim_user_regs(void)
 	return NULL;
 }
 
+/* Returns the index of the call that was made with these registers. */
+static __always_inline __u32 fim_call_of(struct pt_regs *regs)
+{
+	return fim_call_number(BPF_CORE_READ(regs, orig_ax));
+}
+
 #else
 #define FIM_STACK     16384 /* with pages of 4 or 16 KiB */
 #define FIM_LARGE     65536 /* with pages of 64 KiB */
@@ -92,6 +107,23 @@ static __always_inline struct pt_regs *fim_user_regs(void)
 	return BPF_CORE_READ((struct user_pt_regs *)regs, pstate) & FIM_PSTATE_EL ? NULL : regs;
 }
 
+/* Returns the index of the call that was made with these registers. */
+static __always_inline __u32 fim_call_of(struct pt_regs *regs)
+{
+	return fim_call_number(BPF_CORE_READ((struct pt_regs___called *)regs, syscallno));
+}
+
 #endif
+
+/* Returns the index of the call that the current thread has made, or FIM_NO_CALL. */
+static __always_inline __u32 fim_caller_call(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct pt_regs *regs = NULL;
+
+	if (!(BPF_CORE_READ(task, flags) & (PF_IO_WORKER | PF_KTHREAD)))
+		regs = fim_user_regs();
+	return regs ? fim_call_of(regs) : FIM_NO_CALL;
+}
 
 #endif /* FIM_CALLER_H */

@@ -60,14 +60,26 @@ static __always_inline int chattr_exit(void *ctx, __u32 family)
 /* file_setattr(2), from 6.17 */
 FIM_PLAIN_POINT(chattr_path, FIM_AT_CHATTR_PATH, FIM_CHATTR)
 
+/* Reads the flags that an ioctl asks for. */
+static __always_inline long fim_ioctl_read_flags(__u32 *flags, __u32 command, const void *asked)
+{
+	__u32 word = 0;
+	long error = bpf_probe_read_user(&word, sizeof(word), asked);
+
+	*flags = command == FIM_FSSETXATTR ? fim_inode_flags(word) : word;
+	return error;
+}
+
 /* An ioctl, of 64 bits or of 32: both are entered as FIM_AT_IOCTL, for older kernels ask one function. */
 static __always_inline int fim_ioctl_enter(void *ctx, __u32 family)
 {
 	struct path *path = (void *)fim_arg(ctx, family, 0) + bpf_core_field_offset(struct file, f_path);
+	const void *asked = (void *)fim_arg(ctx, family, 2);
 	__u32 command = fim_arg(ctx, family, 1);
 	struct dentry *dentry;
 	struct fim_inflight *op;
-	__u32 flags = 0;
+	__u32 flags;
+	long error;
 
 	if (!fim_is_setting_flags(command))
 		return 0;
@@ -76,13 +88,13 @@ static __always_inline int fim_ioctl_enter(void *ctx, __u32 family)
 	op = fim_op_lookup();
 	if (op && op->point == FIM_AT_IOCTL && op->reached == dentry && fim_frame(ctx, family) < op->frame)
 		return 0;
-	bpf_probe_read_user(&flags, sizeof(flags), (void *)fim_arg(ctx, family, 2));
-	if (command == FIM_FSSETXATTR)
-		flags = fim_inode_flags(flags);
-	op = fim_op_enter_object(ctx, family, FIM_AT_IOCTL, FIM_CHATTR, flags, 0);
+	error = fim_ioctl_read_flags(&flags, command, asked);
+	op = fim_op_enter_object(ctx, family, FIM_AT_IOCTL, FIM_CHATTR, flags, 0, path, NULL);
 	if (!op)
 		return 0;
 	op->reached = dentry;
+	op->text = error ? asked : NULL; /* in memory that the caller has not touched: read at the return */
+	op->asked = command;
 	return fim_op_judge_path(ctx, family, op, path);
 }
 
@@ -98,14 +110,26 @@ static __always_inline int ioctl32_resolve(void *ctx, __u32 family)
 	return fim_ioctl_enter(ctx, family); /* of a 32-bit caller */
 }
 
-/* ioctl(2), of 64 bits and of 32 */
-FIM_SHORT_EXIT(ioctl, FIM_AT_IOCTL)
-
-static __always_inline int ioctl32_exit(void *ctx, __u32 family)
+static __always_inline int fim_ioctl_exit(void *ctx, __u32 family, __s32 ret)
 {
 	struct fim_inflight *op = fim_op_lookup_returning(FIM_AT_IOCTL);
 
-	return op ? fim_op_end(ctx, family, op, (__s32)fim_ret(ctx, family, FIM_AT_IOCTL32)) : 0;
+	if (!op)
+		return 0;
+	if (op->text)
+		fim_ioctl_read_flags(&op->flags, op->asked, op->text);
+	return fim_op_end(ctx, family, op, ret);
+}
+
+/* ioctl(2), of 64 bits and of 32 */
+static __always_inline int ioctl_exit(void *ctx, __u32 family)
+{
+	return fim_ioctl_exit(ctx, family, fim_ret(ctx, family, FIM_AT_IOCTL));
+}
+
+static __always_inline int ioctl32_exit(void *ctx, __u32 family)
+{
+	return fim_ioctl_exit(ctx, family, fim_ret(ctx, family, FIM_AT_IOCTL32));
 }
 
 #endif /* FIM_CHATTR_H */

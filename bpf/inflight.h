@@ -111,7 +111,7 @@ struct fim_inflight {
 	__u64 frame;		   /* address on the stack at entry */
 	struct filename *filename; /* open: the kernel's copy of the name */
 	void *lookup;		   /* open: the kernel's state of the lookup, on its stack */
-	const char *text;	   /* open that may create or truncate: that name */
+	const char *text;	   /* open that may create or truncate: that name; ioctl: its argument */
 	struct dentry *created;	   /* will get an inode, or NULL */
 	struct dentry *reached;	   /* open, exec, ftruncate: was found, and may be refused yet; or NULL */
 	struct mount *reached_on;  /* its mount */
@@ -146,6 +146,7 @@ struct fim_inflight {
 	__u32 owns;	   /* 1: no other operation uses that place */
 	__u32 owner;	   /* of the place: the thread id inverted, or 0 */
 	__u32 index;	   /* in `operations` */
+	__u32 call;	   /* mount: the system call of the thread, caller.h */
 };
 
 /*

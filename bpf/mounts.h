@@ -12,6 +12,7 @@
 #include "resolve.h"
 #include "returns.h"
 #include "attributes.h"
+#include "caller.h"
 
 /* Enters an operation that may change paths. Discarders become stale out of scope too. */
 static __always_inline struct fim_inflight *fim_op_enter_moving(void *ctx, __u32 family, __u32 point,
@@ -38,6 +39,7 @@ static __always_inline int mount_enter(void *ctx, __u32 family)
 	if (!op)
 		return 0;
 	op->flags = fim_arg(ctx, family, 3);
+	op->call = fim_caller_call();
 	if (!fim_op_record(op, family))
 		return 0;
 	path = (void *)fim_arg(ctx, family, 1);

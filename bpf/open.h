@@ -12,6 +12,7 @@
 #include "resolve.h"
 #include "judge.h"
 #include "returns.h"
+#include "caller.h"
 
 /*
  * Rejects an open at its entry that no rule can want, whatever it opens, and
@@ -33,6 +34,23 @@ static __always_inline int fim_open_reject(__u32 flags)
 	return 1;
 }
 
+/*
+ * Whether the operation in flight is over, because its return was not seen, although fim_is_nested() would
+ * take an open for one within it: what a file system opens while it is mounted, it opens in the system call
+ * that mounts it, and a driver opens no firmware by a handle.
+ */
+static __always_inline int fim_is_left_by_open(struct fim_inflight *op)
+{
+	__u32 call;
+
+	if (op->point != FIM_AT_MOUNT && op->point != FIM_AT_OPEN)
+		return 0;
+	call = fim_caller_call();
+	if (op->point == FIM_AT_MOUNT)
+		return call != op->call;
+	return call == FIM_OPEN_BY_HANDLE || call == FIM_OPEN_BY_HANDLE32;
+}
+
 /* do_filp_open(int dfd, struct filename *pathname, struct open_flags *op) */
 static __always_inline int open_enter(void *ctx, __u32 family)
 {
@@ -46,6 +64,8 @@ static __always_inline int open_enter(void *ctx, __u32 family)
 		return 0;
 	if (!op && fim_open_reject(flags))
 		return 0;
+	if (op && op->point == FIM_AT_MOUNT && fim_is_left_by_open(op))
+		op->frame = 0; /* it contains nothing */
 	/* The core dump of a thread that a signal ends while it opens a file: the open does not start again.
 	 */
 	if (op && op->asked != flags)
@@ -70,6 +90,10 @@ static __always_inline int open_enter(void *ctx, __u32 family)
 /* do_file_open_root(..): open_by_handle_at and the kernel's own opens, which have no text */
 static __always_inline int open_root_enter(void *ctx, __u32 family)
 {
+	struct fim_inflight *op = fim_op_lookup();
+
+	if (op && fim_is_left_by_open(op))
+		op->frame = 0;
 	fim_op_enter(fim_frame(ctx, family), FIM_AT_OPEN_ROOT, FIM_OPEN);
 	return 0;
 }

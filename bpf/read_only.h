@@ -52,7 +52,7 @@ static __always_inline __u32 fim_change_type(__u32 call)
 #if defined(__TARGET_ARCH_x86) || defined(__x86_64__)
 static __always_inline void fim_change_read(struct fim_change *change, struct pt_regs *regs)
 {
-	change->call = fim_call_number(BPF_CORE_READ(regs, orig_ax));
+	change->call = fim_call_of(regs);
 	if (change->call < FIM_CALLS) {
 		change->second = BPF_CORE_READ(regs, si);
 		change->third = BPF_CORE_READ(regs, dx);
@@ -64,7 +64,7 @@ static __always_inline void fim_change_read(struct fim_change *change, struct pt
 #else
 static __always_inline void fim_change_read(struct fim_change *change, struct pt_regs *regs)
 {
-	change->call = fim_call_number(BPF_CORE_READ((struct pt_regs___called *)regs, syscallno));
+	change->call = fim_call_of(regs);
 	change->second = BPF_CORE_READ((struct user_pt_regs *)regs, regs[1]);
 	change->third = BPF_CORE_READ((struct user_pt_regs *)regs, regs[2]);
 }

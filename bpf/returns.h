@@ -90,6 +90,8 @@ static __always_inline int fim_op_finish(void *ctx, struct fim_inflight *op, __s
 	slot = fim_slot_lookup(op->slot);
 	if (slot) {
 		slot->event.retval = ret;
+		if (op->type == FIM_CHATTR)
+			slot->event.flags = op->flags; /* may have been read at the return only */
 		fim_record_submit(ctx, op->slot);
 	}
 	return fim_op_leave();

@@ -295,6 +295,19 @@ static __always_inline void fim_call_end_named(struct fim_inflight *op)
 	op->state = FIM_PENDING;
 }
 
+/* Reads the flags that could not be read at the entry: the kernel has read them since. */
+static __always_inline void fim_call_read_again(struct fim_inflight *op)
+{
+	struct fim_call *call = fim_call_lookup();
+	struct fim_syscall *row;
+
+	if (op->type != FIM_CHATTR || !call || call->readable)
+		return;
+	row = bpf_map_lookup_elem(&syscalls, &call->number);
+	if (row)
+		fim_call_read_flags(op, call, row);
+}
+
 static __always_inline int syscall_exit(void *ctx, __u32 family)
 {
 	struct trace_event_raw_sys_exit *left = ctx;
@@ -305,10 +318,12 @@ static __always_inline int syscall_exit(void *ctx, __u32 family)
 	if (!op || op->point != FIM_AT_SYSCALL)
 		return 0;
 	ret = (__s32)left->ret;
-	if (op->state == FIM_ENTERED && fim_is_event(op->type, ret))
+	if (op->state == FIM_ENTERED && fim_is_event(op->type, ret)) {
 		fim_call_end_named(op);
-	else if (op->state == FIM_PENDING && fim_op_fetch(op))
+	} else if (op->state == FIM_PENDING && fim_op_fetch(op)) {
 		fim_read_texts(op->slot);
+		fim_call_read_again(op);
+	}
 	/* An open returns a descriptor; a close succeeds whatever it returns. */
 	if (op->type == FIM_CLOSE || ret > 0)
 		ret = 0;

@@ -62,6 +62,7 @@ CALLS: dict[str, Effect] = {
     "lremovexattr": Effect(EventType.REMOVEXATTR, 1, name=2),
     "fremovexattr": Effect(EventType.REMOVEXATTR, 1, name=2),
     "chattr": Effect(EventType.CHATTR, 1, flags=2),
+    "chattr_untouched": Effect(EventType.CHATTR, 1, flags=2),
     "fssetxattr": Effect(EventType.CHATTR, 1),
     "file_setattr": Effect(EventType.CHATTR, 2),
     "bind": Effect(EventType.MKNOD, 1),

@@ -95,6 +95,8 @@ class Server:
         self._device = device
         self._real = os.fsencode(real)
         self.stale = 0  # answers of ESTALE
+        self._held: Code | None = None
+        self._kept: list[bytes] = []  # requests without an answer
         self.calm()
 
     def calm(self) -> None:
@@ -110,6 +112,19 @@ class Server:
         self.calm()
         self._armed = codes or _USES
 
+    def hold(self, code: Code) -> None:
+        """Answer no request of this kind until `released`, and lead names to their first objects."""
+        self.calm()
+        self._held = code
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Answer the requests that were held, and those that follow."""
+        self._held = None
+        while self._kept:
+            self._answer(self._kept.pop())
+        yield
+
     def serve(self, end: int) -> None:
         """Answer requests until the mount ends, or the pipe `end` has a byte."""
         while end not in select.select([self._device, end], [], [])[0]:
@@ -124,6 +139,9 @@ class Server:
     def _answer(self, request: bytes) -> None:
         _, code, unique, node, *_ = _IN.unpack_from(request)
         if code in _UNANSWERED:
+            return
+        if code == self._held:
+            self._kept.append(request)
             return
         try:
             number, body = 0, self._reply(code, node, request[_IN.size :])

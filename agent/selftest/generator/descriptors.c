@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -154,6 +155,29 @@ long run_chattr(const struct op *op)
 	int flags = (int)value_of(&op->arg[1]);
 
 	return ioctl((int)value_of(&op->arg[0]), FS_IOC_SETFLAGS, &flags) < 0 ? -errno : 0;
+}
+
+/* The same with flags in memory that this process has not touched: the kernel is the first to read it. */
+long run_chattr_untouched(const struct op *op)
+{
+	const int access = PROT_READ | PROT_WRITE;
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	int *written = mmap(NULL, size, access, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int *untouched;
+	long ret;
+
+	if (written == MAP_FAILED)
+		return -errno;
+	*written = (int)value_of(&op->arg[1]);
+	untouched = mremap(written, 0, size, MREMAP_MAYMOVE); /* of size 0: a second mapping */
+	if (untouched == MAP_FAILED) {
+		ret = -errno;
+	} else {
+		ret = ioctl((int)value_of(&op->arg[0]), FS_IOC_SETFLAGS, untouched) < 0 ? -errno : 0;
+		munmap(untouched, size);
+	}
+	munmap(written, size);
+	return ret;
 }
 
 /* The same by another command, which takes flags such as FS_XFLAG_IMMUTABLE. */

@@ -202,6 +202,7 @@ long run_recv_fd(const struct op *op);
 long run_pass(const struct op *op);
 long run_fsconfig(const struct op *op);
 long run_chattr(const struct op *op);
+long run_chattr_untouched(const struct op *op);
 long run_fssetxattr(const struct op *op);
 long run_file_setattr(const struct op *op);
 long run_bind(const struct op *op);

@@ -60,6 +60,7 @@ static const struct call calls[] = {
 	OWN(splice, "FFn", run_splice),
 	OWN(mapwrite, "Fx", run_mapwrite),
 	OWN(chattr, "Fn", run_chattr),
+	OWN(chattr_untouched, "Fn", run_chattr_untouched),
 	OWN(fssetxattr, "Fn", run_fssetxattr),
 	OWN(file_setattr, "Dpn", run_file_setattr),
 	OWN(bind, "p", run_bind),

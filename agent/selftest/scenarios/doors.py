@@ -390,6 +390,8 @@ def doors_chattr(bench: Bench) -> None:
             ("chattr $0 FS_APPEND_FL", INODE_FLAGS["FS_APPEND_FL"]),
             ("fssetxattr $0 FS_XFLAG_IMMUTABLE", INODE_FLAGS["FS_IMMUTABLE_FL"]),
             ("chattr $0 0", 0),
+            ("chattr_untouched $0 FS_APPEND_FL", INODE_FLAGS["FS_APPEND_FL"]),
+            ("chattr_untouched $0 0", 0),
         ):
             played = bench.play(f"open {path} O_RDONLY -> $0\n{line}\nclose $0\n")
             bench.arrives_once(played, "watched", known | {"flags": flags})

@@ -6,20 +6,23 @@ import errno
 import os
 import resource
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from agent.events.model import EventType
 from agent.selftest import filesystems
 from agent.selftest.bench import Bench, CannotTellError, Round
 from agent.selftest.scenarios import at_least, proves, sleeps, until
+from agent.selftest.stale import Code, served
 
 STRANGER = 1013  # a user without any rights
 SLEEPERS = 307  # processes that wait in an open
 CROWD = 1301  # more than the 1,024 pending returns that a kprobe had room for
 EXHAUSTING = 4211  # more than the 4,096 that it has room for now
-OPENAT = {"x86_64": "257", "aarch64": "56"}  # number of openat(2)
+# The numbers of openat(2), and of the call by which the C library changes a mode.
+OPENAT = {"x86_64": "257", "aarch64": "56"}
+CHMOD = {"x86_64": "90", "aarch64": "53"}
 WANTED = 53
 REFUSALS = 10_007
 RENAMES = 2003
@@ -87,9 +90,8 @@ def fairness_exhausted(bench: Bench) -> None:
     fifo = _fifo(bench, unlinked=False)
     bench.rules(wanted=f'open.file.path == "{wanted}"', hidden=f'open.file.path == "{hidden}"')
     with (
-        at_least("kernel/threads-max", 1 << 16),
-        at_least("kernel/pid_max", 1 << 16),
-        _threads_in_opens(fifo, EXHAUSTING),
+        _many_threads(),
+        _threads_in(OPENAT, lambda: os.close(os.open(fifo, os.O_WRONLY)), lambda: _reader(fifo)),
     ):
         played = bench.play(_opens(wanted))
         refused = bench.play(  # the last open ends the refused one before it
@@ -104,31 +106,72 @@ def fairness_exhausted(bench: Bench) -> None:
     bench.evidence.record("refused opens that arrive", True, "any", arrived)
 
 
+@proves("fairness.changes")
+def fairness_changes(bench: Bench) -> None:
+    """More threads sleep in changes by name than a kprobe has pending returns; another changes a file."""
+    wanted, other = bench.file("wanted"), bench.file("other")
+    bench.rules(wanted=f'chmod.file.path == "{wanted}"')
+    decoy = bench.folder / "fuse/decoy"
+    with served(decoy.parent, str(bench.folder)) as server, _many_threads():
+        server.hold(Code.SETATTR)  # one thread has the lock of the file, and all others wait for it
+        with _threads_in(CHMOD, lambda: decoy.chmod(0o600), server.released):
+            played = bench.play(  # the last change ends the one before it
+                f"open {wanted} O_RDONLY -> $0\nrepeat {WANTED}\nchmod {other} 0600\nfchmod $0 0640\nend\n"
+                f"chmod {other} 0600\nclose $0\n"
+            )
+    arrived, lost = len(played.matches("wanted")), played.counted[EventType.CHMOD].lost
+    bench.equal("changes that arrive or are counted as lost", WANTED, arrived + lost)
+    bench.evidence.record("changes that arrive", True, "any", arrived)
+
+
 @contextmanager
-def _threads_in_opens(fifo: str, count: int) -> Iterator[None]:
-    """Let threads of this process sleep in opens. They make no events; processes would need more memory."""
+def _many_threads() -> Iterator[None]:
+    """Allow this process EXHAUSTING threads with small stacks, each with a file."""
     before, files = threading.stack_size(1 << 16), resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1 << 16, max(1 << 16, files[1])))
-    threads = [threading.Thread(target=lambda: os.close(os.open(fifo, os.O_WRONLY))) for _ in range(count)]
     try:
-        for thread in threads:
-            thread.start()
-        if not until(lambda: all(map(_opens_something, threads)), FALL_ASLEEP_S):
-            raise CannotTellError(f"not all of {count} threads sleep after {FALL_ASLEEP_S} s")
-        yield
+        with at_least("kernel/threads-max", 1 << 16), at_least("kernel/pid_max", 1 << 16):
+            yield
     finally:
         threading.stack_size(before)
-        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-        for thread in threads:
-            if thread.ident:
-                thread.join()
-        os.close(reader)
         resource.setrlimit(resource.RLIMIT_NOFILE, files)
 
 
-def _opens_something(thread: threading.Thread) -> bool:
+@contextmanager
+def _threads_in(
+    number: Mapping[str, str], call: Callable[[], object], wake: Callable[[], AbstractContextManager[object]]
+) -> Iterator[None]:
+    """Let EXHAUSTING threads of this process sleep in a call; within `wake()` all these calls end.
+
+    They make no events; processes would need more memory. `number` is that of the call, by architecture.
+    """
+    threads = [threading.Thread(target=call) for _ in range(EXHAUSTING)]
+    try:
+        for thread in threads:
+            thread.start()
+        if not until(lambda: all(_is_in(number, thread) for thread in threads), FALL_ASLEEP_S):
+            raise CannotTellError(f"not all of {EXHAUSTING} threads sleep after {FALL_ASLEEP_S} s")
+        yield
+    finally:
+        with wake():
+            for thread in threads:
+                if thread.ident:
+                    thread.join()
+
+
+@contextmanager
+def _reader(fifo: str) -> Iterator[None]:
+    """Open a FIFO for reading, so that all writers continue."""
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        yield
+    finally:
+        os.close(reader)
+
+
+def _is_in(number: Mapping[str, str], thread: threading.Thread) -> bool:
     known = Path(f"/proc/self/task/{thread.native_id}/syscall").read_text("ascii")
-    return known.split()[0] == OPENAT[os.uname().machine]
+    return known.split()[0] == number[os.uname().machine]
 
 
 def _open_beside(bench: Bench, sleepers: int) -> None:

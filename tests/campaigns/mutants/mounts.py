@@ -100,6 +100,23 @@ MOUNTS = (
         kernel="5.10",
     ),
     Mutant(
+        "flags-in-untouched-memory-not-read",
+        "bpf/chattr.h",
+        "if (op->text)",
+        "if (0)",
+        ("doors.chattr",),
+        kernel="5.10",
+    ),
+    Mutant(
+        "changes-after-a-lost-return-not-seen",
+        "bpf/attributes.h",
+        "return path ? path != out : BPF_CORE_READ(out, dentry) != dentry;",
+        "return 0;",
+        ("fairness.changes",),
+        kernel="5.10",
+        hookset="kprobe",
+    ),
+    Mutant(
         "renames-of-mounted-names-not-noticed",
         "bpf/discarders.h",
         "#define FIM_MOUNTED 0x18000",
