@@ -68,7 +68,17 @@ MOUNTS = (
         "bpf/operation.h",
         "if (op->interrupted || frame >= op->frame)",
         "if (op->frame)",
-        ("stale.open", "stale.unlink", "stale.chmod"),
+        (
+            *("stale.open", "stale.truncated", "stale.unlink", "stale.rmdir", "stale.rename", "stale.link"),
+            *("stale.make", "stale.chmod", "stale.attributes", "stale.approved", "stale.refused"),
+        ),
+    ),
+    Mutant(
+        "names-of-the-first-lookup-kept",
+        "bpf/operation.h",
+        "if (op->interrupted || frame >= op->frame)",
+        "if (op->state == FIM_ENTERED || op->interrupted || frame >= op->frame)",
+        ("stale.refused",),
     ),
     Mutant(
         "files-created-by-the-last-lookup-not-seen",
@@ -76,6 +86,21 @@ MOUNTS = (
         "if (!nd || (void *)nd != op->lookup || BPF_CORE_READ(nd, path.mnt) != mnt ||",
         "if (!nd || op->state ||",
         ("stale.create",),
+    ),
+    Mutant(
+        "other-lookups-without-a-program-not-noticed",
+        "bpf/names.h",
+        "if (op->state != FIM_ENTERED && op->asks == frame)",
+        "if (0)",
+        ("stale.unlink", "stale.rmdir", "stale.rename", "stale.make", "stale.approved"),
+        hookset="lsm",
+    ),
+    Mutant(
+        "programs-of-the-first-lookup-reported",
+        "bpf/open.h",
+        "if (op->state == FIM_ENTERED)",
+        "if (op->state == FIM_ENTERED && !op->reached)",
+        ("stale.exec",),
     ),
     Mutant(
         "results-of-overlayfs-reported",
