@@ -69,7 +69,7 @@ class Enricher:
             "process_evicted_exited": table.evicted.exited,
             "process_evicted_live": table.evicted.live,
             "process_entries": len(table),
-            "process_bytes": table.bytes,
+            "process_bytes": table.memory,
             **{f"cgroup_{name}": value for name, value in asdict(self.cgroups.counters).items()},
         }
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.context.procfs import ProcFs
-from agent.context.table import FOREVER, MAX_BYTES, MAX_ENTRIES, Entry, ProcessTable
+from agent.context.entry import FOREVER, Entry
+from agent.context.procfs import ARGS_COUNT, ProcFs
+from agent.context.table import MAX_BYTES, MAX_ENTRIES, ProcessTable
 from agent.context.users import Users
 from agent.events.actors import Process
 from agent.events.model import Event, EventType
@@ -66,22 +67,23 @@ class ProcessCache:
     def _settle(self, event: Event) -> None:
         """Store the root directory: the kernel cannot report it when it closes files at the exit."""
         entry = self.table.at(event.pid, event.time_ns)
-        if entry is not None and event.root:
-            entry.root = event.root
+        if entry is not None and event.root and event.root != entry.root:
+            self.table.change(entry, entry.process, entry.ancestors, event.root)
 
     def find(self, pid: int, time_ns: int) -> Entry | None:
         """Return the process that had `pid` at `time_ns`, from `/proc` if necessary; None if unknown."""
         entry = self.table.at(pid, time_ns)
         if entry is None:
             return self._refill(pid, time_ns)
-        self.table.touch(pid)
+        self.table.touch(entry)
         return entry
 
     def ancestors(self, entry: Entry) -> tuple[Process, ...]:
         """Return the ancestors of a process, nearest first, at most `MAX_ANCESTORS`."""
         if entry.ancestors is None:
-            entry.ancestors = self._climb(entry.process)
-            self.table.charge(entry)
+            ancestors = self._climb(entry.process)
+            self.table.change(entry, entry.process, ancestors, entry.root)
+            return ancestors
         return entry.ancestors
 
     def _climb(self, process: Process) -> tuple[Process, ...]:
@@ -143,8 +145,9 @@ class ProcessCache:
 
     def _exec(self, event: Event) -> None:
         self.counters.execs += 1
-        process = Process(event.pid, event.ppid, event.pid, event.comm, event.file.path, event.args)
-        process.args_truncated = event.args_truncated
+        args = event.args[:ARGS_COUNT]
+        process = Process(event.pid, event.ppid, event.pid, event.comm, event.file.path, args)
+        process.args_truncated = event.args_truncated or len(event.args) > ARGS_COUNT
         self._owned(process, event.uid, event.gid, event.auid)
         entry = self.table.at(event.pid, event.time_ns)
         if entry is None:
@@ -153,11 +156,9 @@ class ProcessCache:
             self._become(entry, process, entry.ancestors)
 
     def _become(self, entry: Entry, process: Process, ancestors: tuple[Process, ...] | None) -> None:
-        entry.process = process
-        entry.ancestors = ancestors
+        self.table.change(entry, process, ancestors, entry.root)
         # A runtime moves a process to its container's cgroup between fork and exec: look it up again.
         entry.inherited, entry.container = entry.container or entry.inherited, None
-        self.table.charge(entry)
 
     def _exit(self, event: Event) -> None:
         self.counters.exits += 1

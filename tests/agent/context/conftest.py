@@ -78,10 +78,12 @@ def fork(time_ns: int, pid: int, ppid: int, uid: int = 0) -> Event:
     return Event(EventType.FORK, time_ns, ppid, ppid, 0, uid, uid, comm=b"forks", child_pid=pid)
 
 
-def exec_(time_ns: int, pid: int, ppid: int, exe: bytes, *args: bytes, retval: int = 0) -> Event:
-    return Event(
-        EventType.EXEC, time_ns, pid, pid, ppid, comm=exe[-15:], file=File(exe), args=args, retval=retval
-    )
+def exec_(
+    time_ns: int, pid: int, ppid: int, exe: bytes, *args: bytes, retval: int = 0, uid: int = 0
+) -> Event:
+    event = Event(EventType.EXEC, time_ns, pid, pid, ppid, uid, uid, comm=exe[-15:], file=File(exe))
+    event.args, event.retval = args, retval
+    return event
 
 
 def exit_(time_ns: int, pid: int) -> Event:

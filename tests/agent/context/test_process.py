@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.context.entry import Entry
 from agent.context.process import MAX_ANCESTORS, ProcessCache
-from agent.context.procfs import ProcFs
-from agent.context.table import RETENTION_NS, Entry
+from agent.context.procfs import ARGS_COUNT, ProcFs
+from agent.context.shares import ENTRY_BYTES, weigh
+from agent.context.table import RETENTION_NS
 from agent.context.users import Users
 from agent.events.model import Event
 from tests.agent.context.conftest import SECOND, TICK_NS, FakeHost, exec_, exit_, fork, opened
@@ -73,7 +77,7 @@ def test_retention_uses_the_time_of_the_events(host: FakeHost) -> None:
     assert exe_at(cache, 50, SECOND) == b"/bin/short"
     feed(cache, exit_(SECOND + RETENTION_NS + 1, 999))
     assert exe_at(cache, 50, SECOND) is None
-    assert (len(cache.table), cache.table.bytes) == (0, 0)
+    assert (len(cache.table), cache.table.memory) == (0, 0)
 
 
 def test_exec_changes_the_program_and_not_the_ancestors(host: FakeHost) -> None:
@@ -212,37 +216,48 @@ def test_memory_is_bounded_for_any_arguments(host: FakeHost) -> None:
     cache = cache_of(host, max_bytes=limit)
     for pid in range(2, 500):
         feed(cache, fork(pid, pid, pid - 1), exec_(pid, pid, pid - 1, b"/x", *[b"y" * 60] * 60))
-        assert cache.table.bytes <= limit
+        assert cache.table.memory <= limit
     assert cache.table.evicted.live > 0
 
 
-_CHANGES: dict[str, Callable[[int, int, int], Event]] = {
+_CHANGES: dict[str, Callable[[int, int, int, int], Event]] = {
     "fork": fork,
-    "exec": lambda now, pid, ppid: exec_(now, pid, ppid, b"/x", b"arg"),
-    "exit": lambda now, pid, _: exit_(now, pid),
+    "exec": lambda now, pid, ppid, uid: exec_(now, pid, ppid, b"/x", b"arg", uid=uid),
+    "exit": lambda now, pid, *_: exit_(now, pid),
 }
+
+
+def memory_of(entries: list[Entry]) -> int:
+    """Return the bytes of entries: of each user what is distinct."""
+    held = {(entry.user, id(process)): process for entry in entries for process in entry.held}
+    return sum(ENTRY_BYTES + len(entry.root) for entry in entries) + sum(map(weigh, held.values()))
+
+
 _events = st.lists(
     st.tuples(
         st.sampled_from(["fork", "exec", "exit", "find"]),
         st.integers(2, 6),
         st.integers(1, 6),
         st.integers(0, RETENTION_NS),
+        st.sampled_from([0, 33]),
     ),
     max_size=60,
 )
 
 
 @given(_events)
-def test_the_counts_are_right_after_any_events(steps: list[tuple[str, int, int, int]]) -> None:
-    """In any order of events, counts and bytes equal what the cache holds."""
+def test_the_counts_are_right_after_any_events(steps: list[tuple[str, int, int, int, int]]) -> None:
+    """In any order of events, counts and bytes equal what each user's entries hold."""
     cache = ProcessCache(ProcFs(NOWHERE, ticks_per_second=100), Users(NOWHERE), max_entries=5)
     now = 0
-    for kind, pid, ppid, step in steps:
+    for kind, pid, ppid, step, uid in steps:
         now += step
         if kind == "find":
             cache.find(pid, now)
         else:
-            cache.apply(_CHANGES[kind](now, pid, ppid))
+            event = _CHANGES[kind](now, pid, ppid, uid)
+            event.root = b"/jail"
+            cache.apply(event)
         held = []
         for entry in cache.table:
             older: Entry | None = entry
@@ -250,7 +265,72 @@ def test_the_counts_are_right_after_any_events(steps: list[tuple[str, int, int, 
                 held.append(older)
                 older = older.older
         assert len(held) == len(cache.table) <= 5
-        assert sum(entry.bytes for entry in held) == cache.table.bytes == sum(e.weigh() for e in held)
+        assert cache.table.memory == memory_of(held)
+
+
+def test_the_cache_keeps_the_first_arguments(host: FakeHost) -> None:
+    """As many as it keeps of `/proc`; the event has all."""
+    cache = cache_of(host)
+    for count in (ARGS_COUNT, ARGS_COUNT + 1):
+        event = exec_(SECOND, 5, 1, b"/x", *[b"a"] * count)
+        feed(cache, event)
+        entry = cache.find(5, SECOND)
+        assert entry is not None
+        assert entry.process.args == (b"a",) * ARGS_COUNT
+        assert entry.process.args_truncated is (count > ARGS_COUNT)
+        assert len(event.args) == count
+
+
+def _line(start: int, length: int, uid: int, args: list[bytes]) -> list[Event]:
+    """Nested processes: each forks the next one, which executes a program; all but the last one exit."""
+    made = []
+    for pid in range(start, start + length):
+        run = exec_(SECOND, pid, pid - 1, b"/long" * 20 + b"%d" % pid, uid=uid)
+        run.args = tuple(bytes(bytearray(arg)) for arg in args)  # a copy, as each record has
+        made += [fork(SECOND, pid, pid - 1, uid), run]
+    return made + [exit_(SECOND, pid) for pid in range(start, start + length - 1)]
+
+
+_ARGS = {"empty": [b""] * 100, "short": [b"%02d" % at for at in range(100)], "long": [b"y" * 4095]}
+
+
+@pytest.mark.parametrize("args", _ARGS.values(), ids=_ARGS)
+@pytest.mark.parametrize("length", [1, MAX_ANCESTORS + 1])
+def test_memory_is_bounded_for_hostile_processes(length: int, args: list[bytes]) -> None:
+    """Also if all that an entry keeps is its own, the bound is more than what Python allocates."""
+    limit = 128 << 10
+    cache = ProcessCache(ProcFs(NOWHERE, ticks_per_second=100), Users(NOWHERE), max_bytes=limit)
+    tracemalloc.start()
+    try:
+        for start in range(1000, 1000 + 20 * max(8, 60 // length), 20):
+            feed(cache, *_line(start, length, 0, args))
+        used = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert cache.table.evicted.exited + cache.table.evicted.live > 0
+    assert cache.table.memory <= limit
+    assert used <= limit + (32 << 10)  # the cache without entries
+
+
+@pytest.mark.parametrize("subordinate", [False, True])
+def test_one_users_flood_evicts_only_entries_of_this_user(host: FakeHost, *, subordinate: bool) -> None:
+    """Live and exited ones of root and others stay, also if the user has many subordinate ids."""
+    host.write_names("passwd", "root:x:0:", "www:x:33:", "bob:x:34:")
+    cache = cache_of(host, max_bytes=2 << 20, max_entries=400)
+    others = range(10, 110)
+    for pid in others:
+        uid = 34 * (pid % 2)
+        feed(cache, fork(SECOND, pid, 1, uid), exec_(SECOND, pid, 1, b"/x", *[b"y" * 60] * 60, uid=uid))
+        if pid % 3 == 0:
+            feed(cache, exit_(SECOND, pid))
+    for start in range(1000, 2000, 20):
+        for event in _line(start, MAX_ANCESTORS + 1, 33, [b"y" * 60] * 64):
+            event.auid = 33
+            event.uid += 100_000 + event.pid if subordinate else 0
+            feed(cache, event)
+    feed(cache, *(fork(SECOND, pid, 1, 33) for pid in range(10_000, 10_800)))
+    assert cache.table.evicted.exited > 0 < cache.table.evicted.live
+    assert all(exe_at(cache, pid, SECOND) == b"/x" for pid in others)
 
 
 def test_cut_arguments_stay_marked(host: FakeHost) -> None:
