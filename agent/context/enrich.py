@@ -20,7 +20,7 @@ from agent.events.model import Event
 
 _MAX_CONTAINERS = 4_096
 _MAX_THREADS = 256
-_UNKNOWN = Process()
+_UNKNOWN = Process(incomplete=True)
 _LOOKED_UP = frozenset(("process", "container", "root", "live"))
 
 
@@ -113,6 +113,7 @@ class Enricher:
             ancestors,
             known.args_truncated,
             self._manager(event, known, ancestors),
+            known.incomplete,
         )
 
     def _manager(self, event: Event, known: Process, ancestors: tuple[Process, ...]) -> bytes:

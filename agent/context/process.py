@@ -107,6 +107,7 @@ class ProcessCache:
             self.counters.unresolved += 1
             return None
         self.counters.refilled += 1
+        entry.process.incomplete = True
         self.table.add(entry)
         return entry
 
@@ -131,6 +132,7 @@ class ProcessCache:
         image = parent.process if parent else Process(comm=event.comm)
         child = Process(pid, event.pid, pid, image.comm, image.exe, image.args)
         child.args_truncated = image.args_truncated
+        child.incomplete = parent is None or image.incomplete
         self._owned(child, event.uid, event.gid, event.auid)
         ancestors = (parent.process, *self.ancestors(parent))[:MAX_ANCESTORS] if parent else None
         known = self.table.at(pid, event.time_ns)
@@ -150,6 +152,7 @@ class ProcessCache:
         process.args_truncated = event.args_truncated or len(event.args) > ARGS_COUNT
         self._owned(process, event.uid, event.gid, event.auid)
         entry = self.table.at(event.pid, event.time_ns)
+        process.incomplete = entry is None or entry.process.incomplete
         if entry is None:
             self.table.add(Entry(process, event.time_ns, None))
         else:

@@ -19,7 +19,9 @@ class Process:
     if `args_truncated`), `ancestors` its ancestors, nearest first, with the programs that they had when they
     forked. Ancestors have no ancestors of their own and no thread (`tid` equals `pid`). The users of an
     unknown process are NO_USER, so that no rule takes it for root. `package_manager` is the one on whose
-    behalf a process of the host works, see `agent/context/packages.py`; ancestors have none.
+    behalf a process of the host works, see `agent/context/packages.py`; ancestors have none. `incomplete`
+    means that the agent did not see how the process came about, so that program, arguments or ancestors are
+    unknown, or are what `/proc` showed later.
     """
 
     pid: int = 0
@@ -36,6 +38,7 @@ class Process:
     ancestors: tuple[Process, ...] = ()
     args_truncated: bool = False
     package_manager: bytes = b""
+    incomplete: bool = False
 
     @property
     def name(self) -> bytes:

@@ -112,6 +112,12 @@ _OF_THE_PROCESS = (
         "x.process.package_manager",
         "package manager on whose behalf it works: apt, dnf, dpkg, flatpak, npm, pip, rpm, snapd or empty",
     ),
+    (
+        "incomplete",
+        BOOL,
+        "x.process.incomplete",
+        "program, arguments or ancestors are unknown or were read too late, see below",
+    ),
     ("euid", INT, "x.live.euid", "effective user, see below"),
     ("egid", INT, "x.live.egid", "effective group, see below"),
     ("cwd", TEXT, "x.live.cwd", "working directory, see below"),

@@ -205,13 +205,14 @@ def _process(context: Context, event: Event) -> str:
     process = context.process
     root = _quote_cached(context.root) if context.root else "null"
     cut = ',"args_truncated":true' if process.args_truncated else ""
+    late = ',"incomplete":true' if process.incomplete else ""
     manager = quote_name(process.package_manager) if process.package_manager else "null"
     return (
         f'{{"pid":{process.pid},"ppid":{process.ppid},"tid":{process.tid},"comm":{_quote_cached(process.comm)},'
         f'"exe":{_quote_cached(process.exe)},"args":[{_args(process.args)}]{cut},"uid":{process.uid},"gid":{process.gid},'
         f'"auid":{process.auid},"user":{_quote_cached(process.user)},"group":{_quote_cached(process.group)},'
         f'"root":{root},{_live(context.live)},"package_manager":{manager},"cgroup_id":{event.cgroup_id},'
-        f'"ancestors":[{_ancestors(process.ancestors)}]}}'
+        f'"ancestors":[{_ancestors(process.ancestors)}]{late}}}'
     )
 
 

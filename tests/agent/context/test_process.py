@@ -16,6 +16,7 @@ from agent.context.procfs import ARGS_COUNT, ProcFs
 from agent.context.shares import ENTRY_BYTES, weigh
 from agent.context.table import RETENTION_NS
 from agent.context.users import Users
+from agent.events.actors import Process
 from agent.events.model import Event
 from tests.agent.context.conftest import SECOND, TICK_NS, FakeHost, exec_, exit_, fork, opened
 
@@ -30,6 +31,12 @@ def cache_of(host: FakeHost, **bounds: int) -> ProcessCache:
 def feed(cache: ProcessCache, *events: Event) -> None:
     for event in events:
         cache.apply(event)
+
+
+def known(cache: ProcessCache, pid: int) -> Process:
+    entry = cache.find(pid, 2 * SECOND)
+    assert entry is not None
+    return entry.process
 
 
 def exe_at(cache: ProcessCache, pid: int, time_ns: int) -> bytes | None:
@@ -331,6 +338,35 @@ def test_one_users_flood_evicts_only_entries_of_this_user(host: FakeHost, *, sub
     feed(cache, *(fork(SECOND, pid, 1, 33) for pid in range(10_000, 10_800)))
     assert cache.table.evicted.exited > 0 < cache.table.evicted.live
     assert all(exe_at(cache, pid, SECOND) == b"/x" for pid in others)
+
+
+def test_an_evicted_process_stays_marked(host: FakeHost) -> None:
+    """It and its children, also after their next program: `/proc` may show other arguments and ancestors."""
+    cache = cache_of(host, max_entries=3)
+    host.add_process(1, 0, b"/sbin/init")
+    cache.scan()
+    feed(cache, fork(SECOND, 5, 1), exec_(SECOND, 5, 1, b"/bin/a", b"true"))
+    assert not known(cache, 5).incomplete
+    feed(cache, *(fork(SECOND, pid, 1) for pid in range(6, 10)))
+    host.add_process(5, 1, b"/bin/a", b"forged", born_ns=SECOND)
+    assert (known(cache, 5).args, known(cache, 5).incomplete) == ((b"forged",), True)
+    feed(cache, fork(SECOND, 50, 5), exec_(SECOND, 50, 5, b"/bin/b"), exec_(SECOND, 5, 1, b"/bin/b"))
+    assert (known(cache, 5).exe, known(cache, 50).exe) == (b"/bin/b", b"/bin/b")
+    assert known(cache, 5).incomplete
+    assert known(cache, 50).incomplete
+
+
+def test_a_process_whose_start_was_not_seen_is_marked(host: FakeHost) -> None:
+    """Unknown to the cache, or first seen when it executes a program; not one that the scan found."""
+    host.add_process(1, 0, b"/sbin/init")
+    enricher = host.enricher()
+    enricher.start()
+    assert enricher.context(opened(SECOND, 77)).process.incomplete
+    enricher.context(exec_(SECOND, 78, 1, b"/bin/a"))
+    assert enricher.context(opened(SECOND, 78)).process.incomplete
+    enricher.context(fork(SECOND, 80, 79))
+    assert enricher.context(opened(SECOND, 80)).process.incomplete
+    assert not enricher.context(opened(SECOND, 1)).process.incomplete
 
 
 def test_cut_arguments_stay_marked(host: FakeHost) -> None:

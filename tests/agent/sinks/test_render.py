@@ -155,6 +155,13 @@ def test_cut_arguments_are_marked() -> None:
     assert who["args_truncated"] is True
 
 
+def test_a_process_of_which_not_all_was_seen_is_marked() -> None:
+    for incomplete in (False, True):
+        who = render(Event(EventType.OPEN), Context(Process(incomplete=incomplete)))["process"]
+        assert isinstance(who, dict)
+        assert who.get("incomplete", False) is incomplete
+
+
 @pytest.mark.parametrize(
     ("flags", "names"),
     [

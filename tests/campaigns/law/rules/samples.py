@@ -141,6 +141,7 @@ def _process(random: Random, pools: Pools) -> Sample:
         "args": _args(random),
         "args_truncated": random.random() < 0.2,
         "package_manager": random.choice(MANAGERS),
+        "incomplete": random.random() < 0.2,
     }
 
 
@@ -198,9 +199,9 @@ def _actor(given: Sample, ancestors: list[Process]) -> Process:
     values: dict[str, Any] = {**ids, **texts}
     cut = bool(given.get("args_truncated"))
     manager = _raw(given.get("package_manager", ""))
-    return Process(
-        **values, args=args, ancestors=tuple(ancestors), args_truncated=cut, package_manager=manager
-    )
+    made = Process(**values, args=args, ancestors=tuple(ancestors), args_truncated=cut)
+    made.package_manager, made.incomplete = manager, bool(given.get("incomplete"))
+    return made
 
 
 def _agent_file(given: Sample) -> File:
@@ -230,6 +231,7 @@ def facts(sample: Sample) -> dict[str, object]:
     }
     known |= {f"process.{name}": sample.get("live", {}).get(name, empty) for name, empty in LIVE.items()}
     known["process.package_manager"] = process.get("package_manager", "")
+    known["process.incomplete"] = bool(process.get("incomplete"))
     if not ancestors:
         known["process.parent.auid"] = NO_USER
     if kind in PROCESSES:
