@@ -155,4 +155,18 @@ MOUNTS = (
         "condition",
         ("truth.directory_above",),
     ),
+    Mutant(
+        "exchanges-of-directories-above-not-matched",
+        "agent/rules/ancestors.py",
+        'return tree.Any((first, _is_one_of(kind, "file.destination.mode", stat.S_IFDIR, stat.S_IFLNK)))',
+        "return first",
+        ("truth.directory_above", "approvers.link_above"),
+    ),
+    Mutant(
+        "second-names-of-links-above-not-matched",
+        "agent/rules/ancestors.py",
+        "EventType.LINK: (fields.FILE2_PATH,),",
+        "EventType.LINK: (),",
+        ("approvers.link_above",),
+    ),
 )
