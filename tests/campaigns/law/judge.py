@@ -384,11 +384,10 @@ def _how(records: Sequence[Record], shown: set[str], path: str) -> str:
     """Return how a program changed the object of a path; `shown` has all its paths in the world."""
     calls = {one.call for one in records if one.ret >= 0}
     for record in records:
-        moved = record.at(0) if record.call.startswith("rename") else None
-        if record.call.startswith("renameat") or record.call == "ring_renameat":
-            moved = record.at(1)
-        above = f"{moved.resolved}/" if moved and moved.resolved and record.ret >= 0 else None
-        if above and any(one.startswith(above) for one in shown):
+        if "rename" not in record.call or record.ret < 0:
+            continue
+        moved = [f"{seen.resolved}/" for seen in record.seen if seen.resolved]  # an exchange moves both
+        if any(one.startswith(above) for one in shown for above in moved):
             return "ancestor-renamed"
     if "open_tree" in calls:
         return "detached"

@@ -284,6 +284,20 @@ def test_an_exchange_moves_the_second_file_as_well(
     assert [kind.split()[0] for kind in judged([swap], [], [], wanted, world=world)] == expected
 
 
+def test_an_exchange_above_a_file_shows_it_at_another_path(world: World) -> None:
+    """By another mount, whose paths the rule leaves out: of that no rule on the file's path can tell."""
+    place = next(place for place in world.places if place.kind == "bind")
+    path = f"{place.path}/etc/a"
+    wanted = Rule("r0", "fim.write", f'fim.write.file.path =~ "{place.path}/**"')
+    probes = [record("look", path, seen=[Seen(0, path, path, state, state)]) for state in (None, FILE)]
+    names = f"{place.facts['of']}/keep", f"{place.facts['of']}/etc"
+    seen = [Seen(place, name, name) for place, name in ((1, names[0]), (3, names[1]))]
+    words = ("AT_FDCWD", names[0], "AT_FDCWD", names[1], "RENAME_EXCHANGE")
+    for more in (seen, seen[::-1]):
+        swap = record("renameat2", *words, seen=more)
+        assert judged([probes[0], swap, probes[1]], [], [], wanted, world=world) == []
+
+
 def test_a_change_by_another_link_has_the_path_of_that_link(world: World) -> None:
     """An earlier program made the link. A program that used the file by the wanted path too must match."""
     wanted = Rule("r0", "fim.write", 'fim.write.file.path == "/w/keep/conf/a"')
