@@ -232,14 +232,14 @@ class TestPolicy:
         return policy.policies(approvers), policy.values(approvers)
 
     def test_a_path(self) -> None:
-        policies, values = self.of('unlink.file.path == "/etc/passwd"')
-        assert policies[EventType.UNLINK].kinds == maps.BY_PATH
-        assert values == {Approver(path_hash.path(b"/etc/passwd"), maps.BY_PATH): EventType.UNLINK.mask}
+        policies, values = self.of('chmod.file.path == "/etc/passwd"')
+        assert policies[EventType.CHMOD].kinds == maps.BY_PATH
+        assert values == {Approver(path_hash.path(b"/etc/passwd"), maps.BY_PATH): EventType.CHMOD.mask}
         assert policies[EventType.RMDIR].mode == maps.REJECT_ALL
 
     def test_one_value_for_several_events(self) -> None:
-        _, values = self.of('unlink.file.path == "/etc/x"', 'chmod.file.path == "/etc/x"')
-        assert list(values.values()) == [EventType.UNLINK.mask | EventType.CHMOD.mask]
+        _, values = self.of('chown.file.path == "/etc/x"', 'chmod.file.path == "/etc/x"')
+        assert list(values.values()) == [EventType.CHOWN.mask | EventType.CHMOD.mask]
 
     def test_a_path_of_a_rule_on_writing(self) -> None:
         """It has its own bit, and adds no kind of name for reads."""

@@ -31,6 +31,7 @@ MEASURES: tuple[str, ...] = (
     "_WORKERS",
     "_FLAG",
     "LAYERS",
+    "COMPONENTS",
     "NOBODY",
     "ATTEMPTS",
     "MOST_CPUS",
