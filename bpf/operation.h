@@ -46,10 +46,8 @@
  *	begins another operation: fim_is_nested() lists the cases. `nested` counts
  *	them, and while it is not 0 no hook but exit belongs to the outer one;
  *
- *	loses a program, because the kernel skips one that would recurse: each
- *	state must tolerate that the next transition never happens. What is left
- *	of an operation then must not take the next one for a part of itself:
- *	fim_is_left(), fim_is_left_by_open().
+ *	loses a program, because the kernel skips one that would recurse: each state
+ *	must tolerate that the next transition never happens (fim_is_left()).
  */
 #ifndef FIM_OPERATION_H
 #define FIM_OPERATION_H
