@@ -121,9 +121,16 @@ class Server:
     def released(self) -> Iterator[None]:
         """Answer the requests that were held, and those that follow."""
         self._held = None
-        while self._kept:
-            self._answer(self._kept.pop())
+        self._answer_kept()
         yield
+
+    def _answer_kept(self) -> None:
+        while True:
+            try:
+                request = self._kept.pop()  # another thread may take the last one
+            except IndexError:
+                return
+            self._answer(request)
 
     def serve(self, end: int) -> None:
         """Answer requests until the mount ends, or the pipe `end` has a byte."""
@@ -142,6 +149,8 @@ class Server:
             return
         if code == self._held:
             self._kept.append(request)
+            if self._held is None:  # released meanwhile, by another thread
+                self._answer_kept()
             return
         try:
             number, body = 0, self._reply(code, node, request[_IN.size :])
