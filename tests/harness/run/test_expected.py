@@ -65,6 +65,19 @@ def test_expected_failures(
     assert judged.reason
 
 
+@pytest.mark.parametrize(("allowed", "seen"), [("", "FAIL"), ("a bug of that kernel", "XFAIL")])
+def test_an_expected_failure_hides_no_complaint_of_the_kernel(
+    tmp_path: Path, cell: Cell, allowed: str, seen: str
+) -> None:
+    """A test that fails as expected, while the kernel complained, fails unless the complaint is allowed."""
+    splat = SPLAT.model_copy(update={"allowed": allowed})
+    result = TestResult(name="truth.open", verdict=Verdict.FAIL, reason="because", splats=(splat,))
+    report = CellReport(id=cell.id, capabilities={"lsm": "silent"})
+    judged = expectations.apply(_known(tmp_path), cell, report, result, BEFORE)
+    assert judged.verdict == seen
+    assert "because" in judged.reason
+
+
 def test_an_expectation_without_a_match_is_reported(tmp_path: Path, cell: Cell) -> None:
     known = _known(tmp_path, KNOWN + SPLATS)
     judged = [(cell, CellReport(id=cell.id), PASSED)]
