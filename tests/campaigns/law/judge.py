@@ -345,7 +345,7 @@ def _changes(played: Played, rules: Sequence[Sequence[Rule]], about: _About) -> 
     for (part, program), records in by_program.items():
         if program.startswith("setup") or any(one.call in ALIASING and one.ret >= 0 for one in records):
             continue
-        for path, state in _changed(records):
+        for path, state in _changed(records, about):
             if _by_another_link(records, path):
                 continue
             for rule in rules[part]:
@@ -395,7 +395,7 @@ def _how(records: Sequence[Record], shown: set[str], path: str) -> str:
     return "other-mount" if named & (shown - {path}) else "other"
 
 
-def _changed(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
+def _changed(records: Sequence[Record], about: _About) -> Iterator[tuple[str, str]]:
     """Return paths whose state differs between the first and the last probe of a program."""
     states: dict[str, list[Stat | None]] = defaultdict(list)
     for record in records:
@@ -403,17 +403,22 @@ def _changed(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
         if seen and seen.resolved == text(record.words[1]):
             states[seen.resolved].append(seen.st)
     for path, some in states.items():
-        first, last = _content(some[0]), _content(some[-1])
+        renumbered = about.place(path) in _RENUMBERED
+        first, last = (_content(one, renumbered=renumbered) for one in (some[0], some[-1]))
         if len(some) > 1 and first != last:
             yield path, f"{first} -> {last}"
 
 
-def _content(st: Stat | None) -> tuple[int, ...] | None:
+# A file gets another inode number here when the cache of inodes is dropped (`iunique()` in fs/fat/inode.c).
+_RENUMBERED = frozenset({"vfat"})
+
+
+def _content(st: Stat | None, *, renumbered: bool) -> tuple[int, ...] | None:
     """Return the part of a state that a change changes; entries of a directory are other objects."""
     if st is None:
         return None
     size, mtime = (0, 0) if stat.S_ISDIR(st.mode) else (st.size, st.mtime)
-    return st.ino, st.mode, st.uid, st.gid, size, mtime
+    return 0 if renumbered else st.ino, st.mode, st.uid, st.gid, size, mtime
 
 
 def _wants(rule: Rule, path: str) -> bool:

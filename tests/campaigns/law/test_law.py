@@ -272,6 +272,20 @@ def test_a_change_without_a_match_is_a_difference(world: World) -> None:
     assert judged([probe(0), moved, probe(4)], [], [], wanted, world=world) == []
 
 
+def test_another_inode_number_is_no_change_on_a_vfat(world: World) -> None:
+    """It gives a file a new one when the kernel drops its caches; its other facts count."""
+    folder = next(place.path for place in world.places if place.kind == "vfat")
+    wanted = Rule("r0", "fim.write", f'fim.write.file.path =~ "{folder}/**"')
+
+    def probe(**state: int) -> Record:
+        found = replace(FILE, **state)
+        return record("look", f"{folder}/a", seen=[Seen(0, f"{folder}/a", f"{folder}/a", found, found)])
+
+    assert judged([probe(ino=7), probe(ino=8)], [], [], wanted, world=world) == []
+    changed = judged([probe(ino=7), probe(ino=8, size=FILE.size + 1)], [], [], wanted, world=world)
+    assert changed == ["change both vfat other"]
+
+
 @pytest.mark.parametrize(("target", "expected"), [(0o040755, ["missing"]), (0o100644, []), (None, [])])
 def test_an_exchange_moves_the_second_file_as_well(
     world: World, target: int | None, expected: list[str]
