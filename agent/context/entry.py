@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.events.actors import HOST, Container, Process
+from agent.events.actors import HOST, NO_USER, Container, Process
 
 FOREVER = 1 << 63
 
@@ -42,8 +42,10 @@ class Entry:
 
     @property
     def user(self) -> int:
-        """The user who pays for the entry: the login user, if the host has no name for the process's own.
+        """The user who pays for the entry; NO_USER is one user, too.
 
-        A user can have 65,536 numbers without a name in namespaces of their own (`/etc/subuid`).
+        A user can have 65,536 numbers without a name in namespaces of their own (`/etc/subuid`), and pays for
+        these by their login. A container that a login of root started is not root's.
         """
-        return self.process.uid if self.process.user else self.process.auid
+        process = self.process
+        return process.uid if process.user else process.login or NO_USER

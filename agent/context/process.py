@@ -18,7 +18,7 @@ from agent.context.entry import FOREVER, Entry
 from agent.context.procfs import ARGS_COUNT, ProcFs
 from agent.context.table import MAX_BYTES, MAX_ENTRIES, ProcessTable
 from agent.context.users import Users
-from agent.events.actors import Process
+from agent.events.actors import NO_USER, Process
 from agent.events.model import Event, EventType
 
 MAX_ANCESTORS = 16
@@ -116,10 +116,14 @@ class ProcessCache:
         if found is None or found.born_ns > time_ns:  # it exited, and its pid may be reused
             return None
         process = found.process
-        return Entry(self._owned(process, process.uid, process.gid, process.auid), found.born_ns, None)
+        return Entry(self._owned(process, process.uid, process.gid, process.auid, None), found.born_ns, None)
 
-    def _owned(self, process: Process, uid: int, gid: int, auid: int) -> Process:
+    def _owned(self, process: Process, uid: int, gid: int, auid: int, before: Process | None) -> Process:
+        """Set the users of a process, which was `before` or was forked by it."""
         process.uid, process.gid, process.auid = uid, gid, auid
+        if before is not None:
+            set_by_root = before.login == NO_USER and before.auid == NO_USER and before.uid == 0
+            process.login = auid if set_by_root else before.login
         process.user, process.group = self._users.user(uid), self._users.group(gid)
         return process
 
@@ -133,7 +137,7 @@ class ProcessCache:
         child = Process(pid, event.pid, pid, image.comm, image.exe, image.args)
         child.args_truncated = image.args_truncated
         child.incomplete = parent is None or image.incomplete
-        self._owned(child, event.uid, event.gid, event.auid)
+        self._owned(child, event.uid, event.gid, event.auid, parent.process if parent else None)
         ancestors = (parent.process, *self.ancestors(parent))[:MAX_ANCESTORS] if parent else None
         known = self.table.at(pid, event.time_ns)
         if known is not None and self.table.is_same(known, event.time_ns):
@@ -150,8 +154,8 @@ class ProcessCache:
         args = event.args[:ARGS_COUNT]
         process = Process(event.pid, event.ppid, event.pid, event.comm, event.file.path, args)
         process.args_truncated = event.args_truncated or len(event.args) > ARGS_COUNT
-        self._owned(process, event.uid, event.gid, event.auid)
         entry = self.table.at(event.pid, event.time_ns)
+        self._owned(process, event.uid, event.gid, event.auid, entry.process if entry else None)
         process.incomplete = entry is None or entry.process.incomplete
         if entry is None:
             self.table.add(Entry(process, event.time_ns, None))

@@ -21,7 +21,8 @@ class Process:
     unknown process are NO_USER, so that no rule takes it for root. `package_manager` is the one on whose
     behalf a process of the host works, see `agent/context/packages.py`; ancestors have none. `incomplete`
     means that the agent did not see how the process came about, so that program, arguments or ancestors are
-    unknown, or are what `/proc` showed later.
+    unknown, or are what `/proc` showed later. `login` is the `auid` if root was seen to set it: a process
+    that has none may choose any (`audit_set_loginuid()` in kernel/audit.c).
     """
 
     pid: int = 0
@@ -39,6 +40,7 @@ class Process:
     args_truncated: bool = False
     package_manager: bytes = b""
     incomplete: bool = False
+    login: int = NO_USER
 
     @property
     def name(self) -> bytes:

@@ -16,7 +16,7 @@ from agent.context.procfs import ARGS_COUNT, ProcFs
 from agent.context.shares import ENTRY_BYTES, weigh
 from agent.context.table import RETENTION_NS
 from agent.context.users import Users
-from agent.events.actors import Process
+from agent.events.actors import NO_USER, Process
 from agent.events.model import Event
 from tests.agent.context.conftest import SECOND, TICK_NS, FakeHost, exec_, exit_, fork, opened
 
@@ -338,6 +338,42 @@ def test_one_users_flood_evicts_only_entries_of_this_user(host: FakeHost, *, sub
     feed(cache, *(fork(SECOND, pid, 1, 33) for pid in range(10_000, 10_800)))
     assert cache.table.evicted.exited > 0 < cache.table.evicted.live
     assert all(exe_at(cache, pid, SECOND) == b"/x" for pid in others)
+
+
+@pytest.mark.parametrize("forged", [0, 34, None], ids=["of root", "of bob", "of many"])
+def test_a_login_that_a_process_chose_is_not_believed(host: FakeHost, forged: int | None) -> None:
+    """The user of a container has no name and may write any `loginuid`: no others are evicted."""
+    host.write_names("passwd", "root:x:0:", "bob:x:34:")
+    cache = cache_of(host, max_entries=400)
+    others = range(10, 110)
+    feed(cache, *(fork(SECOND, pid, 1, 34 * (pid % 2)) for pid in others))
+    for event in (fork(SECOND, 500, 1), exec_(SECOND, 500, 1, b"/app", uid=5000)):
+        event.auid = NO_USER
+        feed(cache, event)
+    for pid in range(1000, 2000):
+        for event in (fork(SECOND, pid, 500, 5000), exec_(SECOND, pid, 500, b"/app", uid=5000)):
+            event.auid = pid if forged is None else forged
+            feed(cache, event)
+    assert cache.table.evicted.live > 0
+    assert all(exe_at(cache, pid, SECOND) is not None for pid in others)
+
+
+def test_users_of_a_directory_service_do_not_evict_each_other(host: FakeHost) -> None:
+    """Their numbers have no name on the host, but root has set their login."""
+    cache = cache_of(host, max_entries=400)
+    for login, pid in ((7001, 50), (7002, 60)):  # each by a child of sshd
+        session = fork(SECOND, pid, 1, 0)
+        started = exec_(SECOND, pid, 1, b"/bin/sh", uid=login)
+        session.auid, started.auid = NO_USER, login
+        feed(cache, session, started)
+    shells = range(100, 200)
+    for parent, uid, pids in ((50, 7001, shells), (60, 7002, range(1000, 2000))):
+        for pid in pids:
+            event = fork(SECOND, pid, parent, uid)
+            event.auid = uid
+            feed(cache, event)
+    assert cache.table.evicted.live > 0
+    assert all(exe_at(cache, pid, SECOND) is not None for pid in shells)
 
 
 def test_an_evicted_process_stays_marked(host: FakeHost) -> None:
