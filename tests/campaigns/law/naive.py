@@ -10,14 +10,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, reduce
-from itertools import product, takewhile
+from itertools import product
 
-from tests.campaigns.law import naive_words
+from tests.campaigns.law import naive_changes, naive_words
 from tests.campaigns.law.naive_patterns import RefusedError, UndefinedError
 from tests.campaigns.law.naive_values import (
     Event,
     Node,
     Token,
+    all_of,
+    any_of,
     as_bytes,
     as_glob,
     field,
@@ -93,77 +95,12 @@ def _evaluate(expression: str, event: Event, macros: Macros | None) -> Known:
             return False
         known: object = node.read(event)
         if kind == "open" and len(node.types) > 1:
-            known = _all([known, _for_writing(event)])
+            known = all_of([known, _for_writing(event)])
         results.append(known)
-    result = _any(results)
-    return _changes_above(expression, kind, event) if result is False and kind in _CHANGED else result
-
-
-# The files of an event whose paths lead to other files after it.
-_CHANGED = {
-    "rename": ("file", "file.destination"),
-    "symlink": ("file",),
-    "link": ("file.destination",),
-    "unlink": ("file",),
-}
-_DIRECTORY, _LINK = 0o040000, 0o120000
-_WATCHED = re.compile(
-    r"(?P<kind>rename|symlink|link|unlink|fim\.write)\.(?P<file>file|file\.destination)\.path"
-    r' (?:==|=~) "(?P<path>/[^"\\\\?$]*)"'
-)
-
-
-def _changes_above(expression: str, kind: str, event: Event) -> Known:
-    """Return whether an event changes a directory or link above a path of the rule: then it matches as well.
-
-    Known of a rule that is one comparison of a path.
-    """
-    leads, retval = _leads(kind, event), event.get(f"{kind}.retval", 0)
-    if leads is False and isinstance(retval, int) and retval < 0:
-        leads = None  # the agent may not know what the kernel refused to move
-    paths = {file: event.get(f"{kind}.{file}.path") for file in _CHANGED[kind]}
-    watched = _WATCHED.fullmatch(expression)
-    if not watched:
-        some = "*" in expression or 'r"' in expression
-        above = some or any(f"{path}/" in expression for path in paths.values())
-        return None if above and leads is not False else False
-    stars = "=~" in expression
-    *components, last = watched["path"].split("/")[1:]
-    upper = list(takewhile(lambda part: not stars or "**" not in part, components))
-    literal = stars and "*" not in last and kind != "rename"
-    if watched["kind"] != "fim.write":
-        paths = {file: path for file, path in paths.items() if file == watched["file"]}
-    above = any(_names(upper, path, stars=stars, literal=literal) for path in paths.values())
-    return leads if above else False
-
-
-def _leads(kind: str, event: Event) -> Known:
-    """Return whether a file of the event is a directory or a symbolic link, which lead to other files."""
-    if kind == "symlink":
-        return True
-    mode = event.get(f"{kind}.file.mode")
-    types = (_DIRECTORY, _LINK) if kind == "rename" else (_LINK,)
-    first = mode & 0o170000 in types if isinstance(mode, int) and mode & 0o170000 else None
-    if kind != "rename":
-        return first
-    mode = event.get("rename.file.destination.mode")
-    return _any([first, mode & 0o170000 in types if isinstance(mode, int) else None])
-
-
-def _names(components: Sequence[str], path: object, *, stars: bool, literal: bool) -> bool:
-    """Return whether the path is the directory that the first of these components name.
-
-    :param literal: of the last one of them, without a star
-    """
-    if not isinstance(path, str) or path == "/":
-        return False
-    parts = path.split("/")[1:]
-    if len(parts) > len(components) or (literal and "*" in components[len(parts) - 1]):
-        return False
-    return all(
-        re.fullmatch(".*".join(map(re.escape, pattern.split("*" if stars else "/"))), part, re.DOTALL)
-        for pattern, part in zip(components, parts, strict=False)
-    )
+    result = any_of(results)
+    if result is False and kind in naive_changes.CHANGED:
+        return naive_changes.changes_above(expression, kind, event)
+    return result
 
 
 def _for_writing(event: Event) -> Known:
@@ -203,16 +140,6 @@ def _whole(expression: str, macros: Macros, files: str, variables: frozenset[str
     return replace(node, types=frozenset(naive_words.WRITES if types == {"fim"} else types))
 
 
-def _any(values: Iterable[object]) -> Known:
-    values = list(values)
-    return True if True in values else None if None in values else False
-
-
-def _all(values: Iterable[object]) -> Known:
-    values = list(values)
-    return False if False in values else None if None in values else True
-
-
 class Parser:
     """Reads tokens by the page's grammar; each method is one rule of it."""
 
@@ -244,13 +171,13 @@ class Parser:
             nodes.append(self.conjunction())
         if any(node.shape == "and" for node in nodes[:-1]):
             raise RefusedError("a && b || c without parentheses")
-        return nodes[0] if len(nodes) == 1 else _logic(nodes, _any, "or")
+        return nodes[0] if len(nodes) == 1 else _logic(nodes, any_of, "or")
 
     def conjunction(self) -> Node:
         nodes = [self.negation()]
         while self.take("and"):
             nodes.append(self.negation())
-        return nodes[0] if len(nodes) == 1 else _logic(nodes, _all, "and")
+        return nodes[0] if len(nodes) == 1 else _logic(nodes, all_of, "and")
 
     def negation(self) -> Node:
         return _not(self.negation()) if self.take("not") else self.comparison()
@@ -478,7 +405,7 @@ def member(left: Node, operator: str, right: Node) -> Node:
         raise UndefinedError("in without a list on its right")
     one = [_compared([left, item], equal(left, item)) for item in _flat(right.items)]
     # An unknown value stays unknown beside an empty list as well: the field is not known to exist.
-    return Node("bool", lambda event: _any(node.read(event) for node in one), **used(left, *one))
+    return Node("bool", lambda event: any_of(node.read(event) for node in one), **used(left, *one))
 
 
 def _flat(items: Sequence[Node]) -> Iterator[Node]:

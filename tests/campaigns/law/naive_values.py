@@ -6,7 +6,7 @@ Its tables repeat those of `agent.rules` on purpose: an evaluator that shared th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypedDict
 
@@ -90,6 +90,18 @@ def tokens(expression: str) -> list[Token]:
             found.append(Token(token.lastgroup, token.group()))
         at = token.end()
     return found
+
+
+def any_of(values: Iterable[object]) -> bool | None:
+    """Return whether one of the values is true; None if that is not known."""
+    values = list(values)
+    return True if True in values else None if None in values else False
+
+
+def all_of(values: Iterable[object]) -> bool | None:
+    """Return whether all values are true; None if that is not known."""
+    values = list(values)
+    return False if False in values else None if None in values else True
 
 
 class Used(TypedDict):
