@@ -134,11 +134,13 @@ class Checker(Reader):
         """Return the condition of a whole expression; FALSE if it has faults."""
         try:
             condition = self.condition(node)
-            if "fim" in _events_named(node, self.scope.macros):
-                condition = self._fim(node, condition)
             for field in tree.fields_of(condition):
                 if fields.is_any_path(field):
                     raise self.fault(f"`{field.name}` is compared with something else", node, _ANY_PATH_HINT)
+            if "fim" in _events_named(node, self.scope.macros):
+                condition = self._fim(node, condition)
+            elif self.scope.kind is EventType.RENAME:
+                condition = self._exchange(node, condition)
         except Stop:
             return tree.FALSE
         return tree.push(condition)
@@ -153,6 +155,18 @@ class Checker(Reader):
             return condition
         other = Checker(self.scope._replace(slot="file.destination"))
         return tree.Any((condition, other.condition(node)))
+
+    def _exchange(self, node: Node, condition: tree.Condition) -> tree.Condition:
+        """Let an exchange, which is two renames, match if the expression holds for one of them.
+
+        The caller chooses which file it names first. A condition that reads neither file stays as it is.
+        """
+        other = Checker(self.scope._replace(swapped=True)).condition(node)
+        if other == condition:
+            return condition
+        flags = tree.IntField(fields.of_event(EventType.RENAME)["rename.flags"])
+        exchange = tree.IntOp("&", flags, tree.IntConst(constants.RENAME_FLAGS["RENAME_EXCHANGE"]))
+        return tree.Any((condition, tree.All((tree.Compare("!=", exchange, tree.IntConst(0)), other))))
 
     def condition(self, node: Node) -> tree.Condition:
         """Return the condition of a node. Raises Stop after recording a fault."""

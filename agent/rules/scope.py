@@ -30,6 +30,7 @@ _FOREIGN_FIELDS = frozenset(
 )
 _CUTOFF = 0.75  # names of fields are alike: suggest only a close one
 _COMMON = ("process", "container", "cgroup", "event")
+_FIRST, _SECOND = "rename.file.", "rename.file.destination."
 
 
 class Macro(NamedTuple):
@@ -59,7 +60,8 @@ class Fault(NamedTuple):
 class Scope(NamedTuple):
     """The names that an expression on one event type can use.
 
-    `slot` is the file that `fim.write.file` stands for: "file" or "file.destination".
+    `slot` is the file that `fim.write.file` stands for: "file" or "file.destination". With `swapped`
+    the fields of each file of a rename stand for those of the other one.
     """
 
     kind: EventType
@@ -67,11 +69,14 @@ class Scope(NamedTuple):
     variables: dict[str, Variable]
     followed: Followed
     slot: str = "file"
+    swapped: bool = False
 
     def field(self, name: str) -> Field | None:
         """Return the field of that name, or None."""
         if name.startswith("fim.write.file."):
             name = f"{self.kind.label}.{self.slot}.{name.removeprefix('fim.write.file.')}"
+        elif self.swapped:
+            name = _of_other_file(name)
         return fields.lookup(name, self.kind)
 
     def constant(self, name: str) -> int | None:
@@ -95,6 +100,14 @@ class Scope(NamedTuple):
         if "." in name:
             return _similar(name, self.kind)
         return did_you_mean(name, [*constants.table(), *self.macros], _CUTOFF)
+
+
+def _of_other_file(name: str) -> str:
+    """Return the name of the field that a field of one file of a rename has for the other file."""
+    for own, other in ((_SECOND, _FIRST), (_FIRST, _SECOND)):
+        if name.startswith(own):
+            return f"{other}{name.removeprefix(own)}"
+    return name
 
 
 def supported_events() -> str:

@@ -46,7 +46,7 @@ def lines(text: str) -> list[str]:
         (
             "rename:/etc/app.conf:/tmp/old",
             "passes, because of moved",
-            "dropped by the evaluator: no rule matches",
+            "reported by moved if the rest of the condition holds",
         ),
         (
             "chmod:/etc/passwd",
@@ -75,6 +75,8 @@ def test_why_a_rule_is_undecided() -> None:
     assert "  evaluator: shell depends on process.file.name" in lines("open:/etc/passwd")
     assert "  evaluator: 2 of 3 rules on open cannot match" in lines("open:/etc/passwd")
     assert "  evaluator: shown depends on variables" in lines("mkdir:/a/x")
+    exchange = next(line for line in lines("rename:/etc/app.conf:/tmp/old") if "moved depends" in line)
+    assert "rename.flags" in exchange  # an exchange puts the second file at the first name
 
 
 def test_a_discarder_is_named() -> None:

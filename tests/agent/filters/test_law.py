@@ -150,6 +150,7 @@ SUSPECTS = [
         "open.flags & (O_CREAT|O_WRONLY) == O_WRONLY",
     ],
     ['open.file.name != "a"', 'chmod.file.name == "passwd"', 'rename.file.path =~ "/a/*"'],
+    ['link.file.path =~ "/a/*"'],
 ]
 
 

@@ -113,11 +113,14 @@ def test_an_event_without_a_match_meets_no_rule(count: int, monkeypatch: pytest.
 
 
 def test_keys_are_of_the_right_file() -> None:
-    (rule,) = ruleset(['rename.file.destination.path == "/x"']).by_type[EventType.RENAME]
-    found = keys(rule.condition)
-    assert found is not None
-    assert Key("file2", PATH, b"/x") in found
-    assert {key.slot for key in found} == {"file2"}
+    """A rule on a rename needs its values of either file, as an exchange has both orders."""
+    for label, slots in (("link", {"file2"}), ("rename", {"file", "file2"})):
+        kind = EventType[label.upper()]
+        (rule,) = ruleset([f'{label}.file.destination.path == "/x"']).by_type[kind]
+        found = keys(rule.condition)
+        assert found is not None
+        assert Key("file2", PATH, b"/x") in found
+        assert {key.slot for key in found} == slots
 
 
 @settings(max_examples=300, deadline=None)

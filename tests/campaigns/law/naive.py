@@ -79,6 +79,15 @@ def _wholes(expression: str, event: Event, cut: Sequence[str]) -> Iterator[Event
 
 
 def _evaluate(expression: str, event: Event, macros: Macros | None) -> Known:
+    """Evaluate for the event, and for an exchange of two files also for the rename of the second one."""
+    known = _read(expression, event, macros)
+    exchanged = naive_changes.exchanged(event)
+    if known is True or exchanged is False:
+        return known
+    return any_of([known, all_of([exchanged, _read(expression, naive_changes.swapped(event), macros)])])
+
+
+def _read(expression: str, event: Event, macros: Macros | None) -> Known:
     key = tuple(
         (name, macro if isinstance(macro, str) else tuple(macro)) for name, macro in (macros or {}).items()
     )

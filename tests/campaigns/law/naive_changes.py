@@ -1,4 +1,8 @@
-"""The changes of directories and links above what a rule watches, for the naive evaluator."""
+"""The changes of files that match a rule although it names others, for the naive evaluator.
+
+An exchange of two files is the rename of the second one as well. A change of a directory or link changes what
+lies at the paths below.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,29 @@ from itertools import takewhile
 from tests.campaigns.law.naive_values import Event, any_of
 
 Known = bool | None
+_EXCHANGE = 2
+
+
+def exchanged(event: Event) -> Known:
+    """Return whether an event is the exchange of two files."""
+    if not any(name.startswith("rename.") for name in event):
+        return False
+    flags = event.get("rename.flags")
+    return bool(flags & _EXCHANGE) if isinstance(flags, int) else None
+
+
+def swapped(event: Event) -> Event:
+    """Return the rename of the second file to the name of the first one."""
+    first, second = "rename.file.", "rename.file.destination."
+    found = {name: value for name, value in event.items() if not name.startswith(first)}
+    for name, value in event.items():
+        if name.startswith(second):
+            found[f"{first}{name[len(second) :]}"] = value
+        elif name.startswith(first):
+            found[f"{second}{name[len(first) :]}"] = value
+    return found
+
+
 # The files of an event whose paths lead to other files after it.
 CHANGED = {
     "rename": ("file", "file.destination"),
@@ -57,7 +84,9 @@ def _leads(kind: str, event: Event) -> Known:
     if kind != "rename":
         return first
     mode = event.get("rename.file.destination.mode")
-    return any_of([first, mode & 0o170000 in types if isinstance(mode, int) else None])
+    if not isinstance(mode, int) or (exchanged(event) and not mode & 0o170000):
+        return any_of([first, None])  # both files of an exchange exist: one without a type is not known
+    return any_of([first, mode & 0o170000 in types])
 
 
 def _names(components: Sequence[str], path: object, *, stars: bool, literal: bool) -> bool:

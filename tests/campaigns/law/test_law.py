@@ -298,6 +298,23 @@ def test_an_exchange_moves_the_second_file_as_well(
     assert [kind.split()[0] for kind in judged([swap], [], [], wanted, world=world)] == expected
 
 
+@pytest.mark.parametrize("slot", ["file", "file.destination"])
+def test_an_exchange_is_judged_in_both_orders(world: World, slot: str) -> None:
+    """A rule on one name misses the exchange that has it in the other place; a plain rename has none."""
+    wanted = Rule("r0", "rename", f'rename.{slot}.path == "/w/keep/f" && rename.{slot}.path != "/w/l"')
+    for first, second in (("/w/keep/f", "/w/l"), ("/w/l", "/w/keep/f")):
+        seen = [Seen(place, path, path, FILE, FILE) for place, path in ((1, first), (3, second))]
+        words = ("renameat2", "AT_FDCWD", first, "AT_FDCWD", second)
+        swap = record(*words, "RENAME_EXCHANGE", seen=seen)
+        reported = match("r0", first, type="rename", destination={"path": second})
+        kinds = judged([swap], [], [], wanted, world=world)
+        assert [kind.split()[0] for kind in kinds] == ["missing"]
+        assert judged([swap], [reported], [reported], wanted, world=world) == []
+        plain = judged([record(*words, "0", seen=seen)], [reported], [reported], wanted, world=world)
+        right = (first == "/w/keep/f") == (slot == "file")
+        assert [kind.split()[0] for kind in plain] == ([] if right else ["extra"])
+
+
 def test_an_exchange_above_a_file_shows_it_at_another_path(world: World) -> None:
     """By another mount, whose paths the rule leaves out: of that no rule on the file's path can tell."""
     place = next(place for place in world.places if place.kind == "bind")

@@ -102,6 +102,7 @@ MOVED = {
     "rename.file.path": "/srv/keep",
     "rename.file.destination.path": "/tmp/k2",
     "rename.file.mode": 0o040755,
+    "rename.flags": 0,
 }
 
 
@@ -144,6 +145,59 @@ def test_what_moves_above(mode: int, replaced: int | None, watched: str, expecte
     if replaced is not None:
         event["rename.file.destination.mode"] = replaced
     assert naive.matches(f'fim.write.file.path == "{watched}"', event) is expected
+
+
+EXCHANGED = {
+    "rename.file.path": "/tmp/x",
+    "rename.file.mode": 0o100644,
+    "rename.file.uid": 1000,
+    "rename.file.destination.path": "/srv/keep/f",
+    "rename.file.destination.mode": 0o100644,
+    "rename.file.destination.uid": 0,
+    "rename.retval": 0,
+    "rename.flags": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ('rename.file.path == "/tmp/x"', True),
+        ('rename.file.path == "/srv/keep/f"', True),
+        ('rename.file.destination.path == "/tmp/x"', True),
+        ('rename.file.destination.path == "/srv/keep/g"', False),
+        ('rename.file.path == "/srv/keep/f" && rename.file.destination.path == "/tmp/x"', True),
+        ('rename.file.path == "/srv/keep/f" && rename.file.uid == 0', True),
+        ('rename.file.path == "/srv/keep/f" && rename.file.uid == 1000', False),
+        ('rename.file.path != "/tmp/x"', True),
+        ('rename.file.path not in ["/tmp/x", "/srv/keep/f"]', False),
+        ('rename.file.path == "/srv/keep/f" && rename.file.inode == 1', None),
+    ],
+)
+def test_an_exchange(expression: str, expected: bool | None) -> None:
+    """Matches if the whole rule holds for the rename of one of the files; other renames have one order."""
+    assert naive.matches(expression, EXCHANGED) is expected
+    if '/srv/keep/f"' in expression and "not in" not in expression:
+        assert naive.matches(expression, {**EXCHANGED, "rename.flags": 1}) is False
+    unknown = {name: value for name, value in EXCHANGED.items() if name != "rename.flags"}
+    assert naive.matches(expression, unknown) in (expected, None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [(0o040755, True), (0o120777, True), (0o100644, False), (0, None)]
+)
+def test_an_exchange_above_what_a_rule_watches(mode: int, expected: bool | None) -> None:
+    """Both files are there: one without a type is not known, whichever is named first."""
+    for slot in ("file", "file.destination"):
+        for first, second in (("file", "file.destination"), ("file.destination", "file")):
+            event = {
+                **EXCHANGED,
+                f"rename.{first}.path": "/srv/keep",
+                f"rename.{first}.mode": mode,
+                f"rename.{second}.path": "/tmp/x",
+                f"rename.{second}.mode": 0o100644,
+            }
+            assert naive.matches(f'rename.{slot}.path == "/srv/keep/f"', event) is expected
 
 
 @pytest.mark.parametrize(

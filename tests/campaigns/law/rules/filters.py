@@ -33,7 +33,9 @@ PATHS = tuple(
 # Paths that the kernel does not know for certain pass every filter on paths.
 UNCERTAIN = (("a/b", FileFlags.TRUNCATED), ("/a", FileFlags.AS_GIVEN), ("/b/a", FileFlags.DETACHED))
 USERS = (0, 1000)
+RENAME_EXCHANGE = 2
 KINDS = (EventType.OPEN, EventType.OPEN, EventType.RENAME, EventType.UNLINK, EventType.LINK, EventType.EXEC)
+FLAGS = {EventType.OPEN: OPEN_FLAGS, EventType.RENAME: (0, RENAME_EXCHANGE)}
 Seen = tuple[Event, Context]
 
 
@@ -83,7 +85,7 @@ def _events(kind: EventType, random: Random) -> Iterator[Seen]:
                 uid=random.choice(USERS),
                 auid=random.choice(USERS),
                 retval=random.choice((0, 0, -13)),
-                flags=random.choice(OPEN_FLAGS) if kind is EventType.OPEN else 0,
+                flags=random.choice(FLAGS.get(kind, (0,))),
                 file=_file(random, path, flags),
                 file2=_file(random, *second) if kind in (EventType.RENAME, EventType.LINK) else None,
             )
