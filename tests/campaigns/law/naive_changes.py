@@ -61,7 +61,7 @@ def changes_above(expression: str, kind: str, event: Event) -> Known:
     paths = {file: event.get(f"{kind}.{file}.path") for file in CHANGED[kind]}
     watched = _WATCHED.fullmatch(expression)
     if not watched:
-        some = "*" in expression or 'r"' in expression
+        some = "*" in expression or 'r"' in expression or "\\" in expression  # an escape may be any text
         above = some or any(f"{path}/" in expression for path in paths.values())
         return None if above and leads is not False else False
     stars = "=~" in expression
@@ -94,7 +94,7 @@ def _names(components: Sequence[str], path: object, *, stars: bool, literal: boo
 
     :param literal: of the last one of them, without a star
     """
-    if not isinstance(path, str) or path == "/":
+    if not isinstance(path, str) or not path.startswith("/") or path == "/":
         return False
     parts = path.split("/")[1:]
     if len(parts) > len(components) or (literal and "*" in components[len(parts) - 1]):

@@ -120,6 +120,7 @@ MOVED = {
         ('rename.file.path == "/srv/other/conf"', False),
         ('rename.file.path == "/srv/keep/conf" && rename.retval == 0', None),
         ('rename.file.path =~ r"^/srv/keep/conf"', None),
+        ('rename.file.path == "/srv/keep\\u002fconf" && rename.retval == 0', None),
     ],
 )
 def test_the_rename_of_a_directory_above_what_a_rule_watches(expression: str, expected: bool | None) -> None:
@@ -145,6 +146,12 @@ def test_what_moves_above(mode: int, replaced: int | None, watched: str, expecte
     if replaced is not None:
         event["rename.file.destination.mode"] = replaced
     assert naive.matches(f'fim.write.file.path == "{watched}"', event) is expected
+
+
+@pytest.mark.parametrize("path", ["", "/", "memfd:a", "keep"])
+def test_what_is_no_directory_above(path: str) -> None:
+    """The root, and a path that does not begin at it, are above no path of a rule."""
+    assert naive.matches('rename.file.path == "/keep/f"', {**MOVED, "rename.file.path": path}) is False
 
 
 EXCHANGED = {
