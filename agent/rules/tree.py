@@ -2,11 +2,14 @@
 
 The evaluator compiles it, and the filters derive approvers and discarders from it. A condition on a field
 with several values (`process.ancestors.*`, `process.argv`) holds if it holds for one of them.
+
+`All` and `Any` are no named tuples: those of the same items would be equal, and proofs merge what is equal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from agent.rules.fields import Field
@@ -69,13 +72,15 @@ class Always(NamedTuple):
     value: bool
 
 
-class All(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class All:
     """True if all items hold."""
 
     items: tuple[Condition, ...]
 
 
-class Any(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Any:
     """True if at least one item holds."""
 
     items: tuple[Condition, ...]

@@ -107,6 +107,15 @@ def test_moves_out_of_discarded_directories_are_seen(kind: EventType) -> None:
     assert levels(learn(ruleset(both), event(b"/tmp/a/b")), kind) == {0, 1, 2}
 
 
+def test_the_same_operands_of_an_and_and_an_or_are_two_conditions() -> None:
+    """A proof for the `&&` of two comparisons, which never holds here, is none for the `||` of them."""
+    first, second = (f'open.file.path =~ "/a/{name}/**"' for name in "bc")
+    both = f'open.retval == 0 && open.file.name == "x" && ({first} && {second})'
+    either = f'open.retval == 0 && open.file.name == "x" && ({first} || {second})'
+    for rules in ((both, either), (either, both), (f"({first} && {second}) || ({first} || {second})",)):
+        assert levels(learn(ruleset(*rules), event(b"/a/b/y")), OPEN) <= {0}
+
+
 def test_the_number_of_stored_directories_is_bounded() -> None:
     learner = Learner(ruleset('open.file.path =~ "/etc/**"'))
     for number in range(MAX_CACHED + 10):
