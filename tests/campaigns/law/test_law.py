@@ -277,12 +277,12 @@ def test_another_inode_number_is_no_change_on_a_vfat(world: World) -> None:
     folder = next(place.path for place in world.places if place.kind == "vfat")
     wanted = Rule("r0", "fim.write", f'fim.write.file.path =~ "{folder}/**"')
 
-    def probe(**state: int) -> Record:
-        found = replace(FILE, **state)
+    def probe(ino: int, size: int = FILE.size) -> Record:
+        found = replace(FILE, ino=ino, size=size)
         return record("look", f"{folder}/a", seen=[Seen(0, f"{folder}/a", f"{folder}/a", found, found)])
 
-    assert judged([probe(ino=7), probe(ino=8)], [], [], wanted, world=world) == []
-    changed = judged([probe(ino=7), probe(ino=8, size=FILE.size + 1)], [], [], wanted, world=world)
+    assert judged([probe(7), probe(8)], [], [], wanted, world=world) == []
+    changed = judged([probe(7), probe(8, FILE.size + 1)], [], [], wanted, world=world)
     assert changed == ["change both vfat other"]
 
 
