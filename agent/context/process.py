@@ -122,8 +122,10 @@ class ProcessCache:
         """Set the users of a process, which was `before` or was forked by it."""
         process.uid, process.gid, process.auid = uid, gid, auid
         if before is not None:
-            set_by_root = before.login == NO_USER and before.auid == NO_USER and before.uid == 0
-            process.login = auid if set_by_root else before.login
+            # A process that root has made may drop its user without an event: it must still be root.
+            by_root = before.uid == uid == 0
+            unset = before.login == before.auid == NO_USER
+            process.login = auid if by_root and unset else before.login
         process.user, process.group = self._users.user(uid), self._users.group(gid)
         return process
 

@@ -340,18 +340,22 @@ def test_one_users_flood_evicts_only_entries_of_this_user(host: FakeHost, *, sub
     assert all(exe_at(cache, pid, SECOND) == b"/x" for pid in others)
 
 
+@pytest.mark.parametrize("execs", [False, True], ids=["forks", "execs"])
 @pytest.mark.parametrize("forged", [0, 34, None], ids=["of root", "of bob", "of many"])
-def test_a_login_that_a_process_chose_is_not_believed(host: FakeHost, forged: int | None) -> None:
-    """The user of a container has no name and may write any `loginuid`: no others are evicted."""
+def test_a_login_that_a_process_chose_is_not_believed(
+    host: FakeHost, forged: int | None, *, execs: bool
+) -> None:
+    """A child of root that has dropped its user may write any `loginuid`: no others are evicted."""
     host.write_names("passwd", "root:x:0:", "bob:x:34:")
     cache = cache_of(host, max_entries=400)
     others = range(10, 110)
     feed(cache, *(fork(SECOND, pid, 1, 34 * (pid % 2)) for pid in others))
-    for event in (fork(SECOND, 500, 1), exec_(SECOND, 500, 1, b"/app", uid=5000)):
+    started = [fork(SECOND, 500, 1), fork(SECOND, 501, 500), exec_(SECOND, 501, 500, b"/app", uid=5000)]
+    for event in started[: 3 if execs else 2]:
         event.auid = NO_USER
         feed(cache, event)
     for pid in range(1000, 2000):
-        for event in (fork(SECOND, pid, 500, 5000), exec_(SECOND, pid, 500, b"/app", uid=5000)):
+        for event in (fork(SECOND, pid, 501, 5000), exec_(SECOND, pid, 501, b"/app", uid=5000)):
             event.auid = pid if forged is None else forged
             feed(cache, event)
     assert cache.table.evicted.live > 0
@@ -359,21 +363,21 @@ def test_a_login_that_a_process_chose_is_not_believed(host: FakeHost, forged: in
 
 
 def test_users_of_a_directory_service_do_not_evict_each_other(host: FakeHost) -> None:
-    """Their numbers have no name on the host, but root has set their login."""
+    """Their numbers have no name on the host, but a daemon of root has set their login."""
     cache = cache_of(host, max_entries=400)
-    for login, pid in ((7001, 50), (7002, 60)):  # each by a child of sshd
-        session = fork(SECOND, pid, 1, 0)
-        started = exec_(SECOND, pid, 1, b"/bin/sh", uid=login)
-        session.auid, started.auid = NO_USER, login
-        feed(cache, session, started)
-    shells = range(100, 200)
-    for parent, uid, pids in ((50, 7001, shells), (60, 7002, range(1000, 2000))):
+    for login, pid in ((7001, 50), (7002, 60)):
+        daemon, session = fork(SECOND, pid, 1), fork(SECOND, pid + 1, pid)
+        shell = exec_(SECOND, pid + 1, pid, b"/bin/sh", uid=login)
+        daemon.auid, session.auid, shell.auid = NO_USER, login, login
+        feed(cache, daemon, session, shell)
+    children = range(100, 200)
+    for parent, uid, pids in ((51, 7001, children), (61, 7002, range(1000, 2000))):
         for pid in pids:
             event = fork(SECOND, pid, parent, uid)
             event.auid = uid
             feed(cache, event)
     assert cache.table.evicted.live > 0
-    assert all(exe_at(cache, pid, SECOND) is not None for pid in shells)
+    assert all(exe_at(cache, pid, SECOND) is not None for pid in children)
 
 
 def test_an_evicted_process_stays_marked(host: FakeHost) -> None:
