@@ -134,5 +134,13 @@ def of_kind(kind: str) -> st.SearchStrategy[str]:
     ) | inner.filter(lambda text: f"{kind}." in text)
 
 
+def rejoined(kind: str) -> st.SearchStrategy[list[str]]:
+    """Return two expressions that join the same parts, one by `&&` and one by `||`."""
+    path = compared(f"{kind}.file.path", paths)
+    return st.tuples(leaves(kind), path, path).map(
+        lambda parts: [f"({parts[0]}) && (({parts[1]}) {join} ({parts[2]}))" for join in ("&&", "||")]
+    )
+
+
 expressions = st.one_of([of_kind(kind) for kind in KINDS])
-rules = st.lists(expressions, min_size=1, max_size=5)
+rules = st.lists(expressions, min_size=1, max_size=5) | st.one_of([rejoined(kind) for kind in KINDS])

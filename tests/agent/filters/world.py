@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from agent.events.model import Event, EventType, File, FileFlags
 from agent.filters.model import Kernel
+from agent.rules.constants import RENAME_FLAGS
 
 NAMES = (b"a", b"b", b"c", b"x.conf", b"passwd")
 MAX_PATH = 13  # bytes of a path that is cut
@@ -213,11 +214,16 @@ class World:
         touched = [node.inode, *((target.inode,) if target else ())]
         self._touch(touched, isinstance(node, Directory))
         event = self.event(kind, self.file(old, node), self.file(new, target))
-        if target is not None:
+        exchanged = kind is EventType.RENAME and target is not None and self.random.random() < 0.5
+        if exchanged:
+            event.flags = RENAME_FLAGS["RENAME_EXCHANGE"]
+        elif target is not None:
             self._drop(new)
         new.directory.entries[new.name] = node
         if kind is EventType.LINK and isinstance(node, Regular):
             node.nlink += 1
+        elif target is not None and exchanged:
+            old.directory.entries[old.name] = target
         elif kind is EventType.RENAME:
             del old.directory.entries[old.name]
         self._touch(touched, isinstance(node, Directory))
