@@ -162,6 +162,21 @@ def test_a_match_by_its_path_is_not_taken_for_one_that_may_have_any_path(world: 
     assert judge(played, script, ((rule,), (rule,)), world) == []
 
 
+@pytest.mark.parametrize(("followed", "expected"), [("/a", ["missing"]), ("/w/b", [])])
+def test_a_link_leads_out_of_a_detached_tree(world: World, followed: str, expected: list[str]) -> None:
+    """The file that an absolute link in it leads to is not detached."""
+    script = (
+        "witness on\nprogram p0\nopen_tree AT_FDCWD /w/t OPEN_TREE_CLONE -> $1\n"
+        "openat $1 a O_RDONLY 0 -> $2\nend\n"
+    )
+    tree = record("open_tree", "AT_FDCWD", "/w/t", "OPEN_TREE_CLONE", ret=3)
+    seen = Seen(1, "/a", followed, FILE, FILE)
+    opened = record("openat", "$1", "a", "O_RDONLY", "0", ret=4, seen=[seen], fd=Opened(followed, FILE))
+    played = Played((tree, replace(opened, line=4)), (), ())
+    found = judge(played, script, ((Rule("r0", "open", "open.file.detached"),),), world)
+    assert [one.kind.check for one in found] == expected
+
+
 def test_an_open_that_succeeded_matches(world: World) -> None:
     seen = Seen(0, "/w/etc/shadow", "/w/etc/shadow", FILE, FILE)
     opened = record("open", "/w/etc/shadow", "O_RDONLY", ret=3, seen=[seen], fd=Opened("/w/etc/shadow", FILE))

@@ -416,7 +416,9 @@ def _fields(
         target = record.at(meaning.file2 or 0)
         if kind == "rename" and target and not retval:  # of a refused one the agent may not know it
             fields[f"{file}.destination.mode"] = target.st.mode if target.st else 0
-    if lives.tree(record, meaning):
+    seen = record.at(meaning.file) if meaning.file is not None else None
+    by_link = seen is not None and seen.followed != seen.resolved  # which may lead out of the tree
+    if lives.tree(record, meaning) and not by_link:
         fields[f"{file}.detached"] = True
     return fields | _details(record, meaning, lives)
 
