@@ -9,9 +9,6 @@ STRIP  ?= llvm-strip
 MATRIX ?= matrix.yaml
 HOST   := $(shell uname -m | sed 's/aarch64/arm64/;s/x86_64/amd64/')
 
-# Tests wait for a third of their time, for children and for clocks, so three of them keep two CPUs busy.
-WORKERS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
-
 # The other architecture that guests can have; QEMU emulates it. `make build-arm64` compiles for it.
 FOREIGN := $(filter-out $(HOST),amd64 arm64)
 TRIPLET_amd64 := x86_64-linux-gnu
@@ -58,7 +55,7 @@ test: unit
 	$(BIN)/harness run --matrix matrix.yaml $(SMOKE)
 
 unit: setup setup-cluster build $(BUILD)/.test-packages
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	$(BIN)/pytest -n auto $(ARGS)
 
 guest: setup setup-cluster build $(BUILD)/.test-packages
 	$(BIN)/pytest -m guest $(ARGS)
