@@ -12,11 +12,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agent.events.model import Event, EventType, File, FileFlags
-from agent.rules.constants import INODE_FLAGS
+from agent.rules.constants import INODE_FLAGS, RENAME_FLAGS
 from agent.selftest.effects import Effect, closes_of_writers, effect_of, times
 from agent.selftest.workload import LineReport, Outcome, unquote
 
 _DIRECTORIES = (EventType.MKDIR, EventType.RMDIR)
+# Flags that the module `os` lacks, as scripts name them.
+_FLAGS = INODE_FLAGS | {name.removeprefix("RENAME_"): value for name, value in RENAME_FLAGS.items()}
 
 
 def events(outcome: Outcome, comms: dict[int, bytes]) -> Iterator[Event]:
@@ -142,5 +144,5 @@ def _mode(words: Sequence[str], at: int) -> int:
 def _flags(words: Sequence[str], at: int) -> int:
     if not at or len(words) <= at:
         return 0
-    known = (getattr(os, name, INODE_FLAGS.get(name, 0)) for name in words[at].split("|"))
+    known = (getattr(os, name, _FLAGS.get(name, 0)) for name in words[at].split("|"))
     return sum(known)
