@@ -153,20 +153,28 @@ class Checker(Reader):
             return tree.All((condition, tree.Compare("!=", writes, tree.IntConst(0))))
         if self.scope.kind not in (EventType.RENAME, EventType.LINK) or self.scope.slot != "file":
             return condition
-        other = Checker(self.scope._replace(slot="file.destination"))
-        return tree.Any((condition, other.condition(node)))
+        return tree.Any((condition, self._again(node, self.scope._replace(slot="file.destination"))))
 
     def _exchange(self, node: Node, condition: tree.Condition) -> tree.Condition:
         """Let an exchange, which is two renames, match if the expression holds for one of them.
 
         The caller chooses which file it names first. A condition that reads neither file stays as it is.
         """
-        other = Checker(self.scope._replace(swapped=True)).condition(node)
+        other = self._again(node, self.scope._replace(swapped=True))
         if other == condition:
             return condition
         flags = tree.IntField(fields.of_event(EventType.RENAME)["rename.flags"])
         exchange = tree.IntOp("&", flags, tree.IntConst(constants.RENAME_FLAGS["RENAME_EXCHANGE"]))
         return tree.Any((condition, tree.All((tree.Compare("!=", exchange, tree.IntConst(0)), other))))
+
+    def _again(self, node: Node, scope: Scope) -> tree.Condition:
+        """Return the condition of a node with other names; what it costs and its faults count as well."""
+        other = Checker(scope)
+        try:
+            return other.condition(node)
+        finally:
+            self.work += other.work
+            self.faults += other.faults
 
     def condition(self, node: Node) -> tree.Condition:
         """Return the condition of a node. Raises Stop after recording a fault."""
