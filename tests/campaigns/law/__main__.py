@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from tests.campaigns.law.world import World
 
 def main(words: Sequence[str]) -> int:
     """Run a campaign, or replay a file; return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # its guest is ended as by Ctrl-C
     arguments = _parser().parse_args(words)
     try:
         return _run(arguments)

@@ -162,16 +162,29 @@ def test_a_match_by_its_path_is_not_taken_for_one_that_may_have_any_path(world: 
     assert judge(played, script, ((rule,), (rule,)), world) == []
 
 
-@pytest.mark.parametrize(("followed", "expected"), [("/a", ["missing"]), ("/w/b", [])])
-def test_a_link_leads_out_of_a_detached_tree(world: World, followed: str, expected: list[str]) -> None:
-    """The file that an absolute link in it leads to is not detached."""
+@pytest.mark.parametrize(
+    ("given", "resolved", "mode", "expected"),
+    [
+        ("d/a", "/d/a", 0o100644, ["missing"]),
+        ("d/new", "/d/new", None, ["missing"]),
+        ("d/link", "/d/link", 0o120777, []),
+        ("link/a", "/w/b/a", 0o100644, []),
+    ],
+)
+def test_a_link_leads_out_of_a_detached_tree(
+    world: World, given: str, resolved: str, mode: int | None, expected: list[str]
+) -> None:
+    """The file that an absolute link in it leads to is not detached; one that the open creates there is."""
     script = (
         "witness on\nprogram p0\nopen_tree AT_FDCWD /w/t OPEN_TREE_CLONE -> $1\n"
-        "openat $1 a O_RDONLY 0 -> $2\nend\n"
+        f"openat $1 {given} O_WRONLY|O_CREAT 0644 -> $2\nend\n"
     )
     tree = record("open_tree", "AT_FDCWD", "/w/t", "OPEN_TREE_CLONE", ret=3)
-    seen = Seen(1, "/a", followed, FILE, FILE)
-    opened = record("openat", "$1", "a", "O_RDONLY", "0", ret=4, seen=[seen], fd=Opened(followed, FILE))
+    state = replace(FILE, mode=mode) if mode else None
+    followed = "/w/etc/passwd" if mode == 0o120777 else resolved if mode else None
+    seen = Seen(1, resolved, followed, state, FILE if mode else None)
+    reached = Opened(followed or resolved, FILE)
+    opened = record("openat", "$1", given, "O_WRONLY|O_CREAT", "0644", ret=4, seen=[seen], fd=reached)
     played = Played((tree, replace(opened, line=4)), (), ())
     found = judge(played, script, ((Rule("r0", "open", "open.file.detached"),),), world)
     assert [one.kind.check for one in found] == expected

@@ -416,11 +416,19 @@ def _fields(
         target = record.at(meaning.file2 or 0)
         if kind == "rename" and target and not retval:  # of a refused one the agent may not know it
             fields[f"{file}.destination.mode"] = target.st.mode if target.st else 0
-    seen = record.at(meaning.file) if meaning.file is not None else None
-    by_link = seen is not None and seen.followed != seen.resolved  # which may lead out of the tree
-    if lives.tree(record, meaning) and not by_link:
+    if lives.tree(record, meaning) and not _by_link(record, meaning):
         fields[f"{file}.detached"] = True
     return fields | _details(record, meaning, lives)
+
+
+def _by_link(record: Record, meaning: Meaning) -> bool:
+    """Return whether a link, which may lead out of a detached tree, may have led to the object."""
+    seen = record.at(meaning.file) if meaning.file is not None else None
+    if seen is None or not seen.resolved:
+        return False
+    is_link = seen.st is not None and stat.S_ISLNK(seen.st.mode)
+    given = text(_word(record, meaning.file) or "").strip('"')  # "" stands for the descriptor's own file
+    return is_link or not seen.resolved.endswith(given)
 
 
 def _named(file: str, path: str) -> dict[str, Value]:
